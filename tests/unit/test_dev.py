@@ -1,0 +1,161 @@
+"""dev.py: what it decides before it starts anything, and that it does no set-up twice."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dev
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What ``dev.py run`` would start; set-up is taken as done."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(dev, "set_up", lambda **_: None)
+    monkeypatch.setattr(dev, "become", lambda arguments: commands.append(arguments) or 0)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    return commands
+
+
+@pytest.mark.parametrize(
+    ("display", "typed", "becomes"),
+    [
+        (":0", [], []),
+        (":0", ["--", "--broker", "http://127.0.0.1:8080"], ["--broker", "http://127.0.0.1:8080"]),
+        (":0", ["demo"], ["demo"]),
+        ("", [], ["serve"]),
+        ("", ["--", "--port", "0"], ["serve", "--port", "0"]),
+        ("", ["serve", "--port", "0"], ["serve", "--port", "0"]),
+        ("", ["demo"], ["demo", "--headless"]),
+        ("", ["demo", "--headless"], ["demo", "--headless"]),
+        ("", ["kick", "x"], ["kick", "x"]),
+    ],
+)
+def test_run_picks_the_role_that_the_machine_can_show(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, display: str, typed: list[str], becomes: list[str]
+) -> None:
+    monkeypatch.setenv("DISPLAY", display)
+    assert dev.main(["run", *typed]) == 0
+    assert started == [["-P", "-m", "app", *becomes]]
+
+
+def test_run_without_a_display_says_so(started: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    dev.main(["run"])
+    said = capsys.readouterr()
+    assert "no display" in said.err
+    assert said.out == ""
+
+
+def test_an_unknown_command_is_refused_with_the_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert dev.main(["tset"]) == 2
+    assert "package" in capsys.readouterr().err
+
+
+def test_help_needs_nothing_installed() -> None:
+    told = subprocess.run(
+        [sys.executable, "-S", "-E", dev.__file__, "--help"],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=30,
+    )
+    assert told.returncode == 0
+    assert all(command in told.stdout for command in dev.COMMANDS)
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A made-up environment with a stamp for it; returns the set-up steps taken."""
+    steps: list[str] = []
+    monkeypatch.setattr(dev, "PYTHON", tmp_path / "python")
+    monkeypatch.setattr(dev, "STAMP", tmp_path / "stamp.json")
+    monkeypatch.setattr(dev, "LOCK", tmp_path / "requirements.lock")
+    dev.PYTHON.write_text("")
+    dev.LOCK.write_text("click==8.5.1\n")
+    dev.STAMP.write_text(json.dumps(dev.fingerprint()))
+    monkeypatch.setattr(dev, "make_environment", lambda: steps.append("environment"))
+    monkeypatch.setattr(dev, "install_packages", lambda: steps.append("packages"))
+    monkeypatch.setattr(dev, "pip", lambda *_: steps.append("callboard"))
+    return steps
+
+
+def test_a_finished_set_up_is_not_repeated(environment: list[str]) -> None:
+    dev.set_up()
+    assert environment == []
+
+
+def test_a_changed_lock_installs_packages_again(environment: list[str]) -> None:
+    dev.LOCK.write_text("click==8.5.2\n")
+    dev.set_up()
+    assert environment == ["packages", "callboard"]
+    dev.set_up()
+    assert environment == ["packages", "callboard"]
+
+
+def test_another_python_makes_a_new_environment(environment: list[str]) -> None:
+    dev.STAMP.write_text(json.dumps(dev.fingerprint() | {"python": "3.9"}))
+    dev.set_up()
+    assert environment[0] == "environment"
+
+
+@pytest.mark.parametrize("stamp", ["", "[]", "{", '{"folder": "/elsewhere"}'])
+def test_a_broken_or_foreign_stamp_means_set_up(environment: list[str], stamp: str) -> None:
+    dev.STAMP.write_text(stamp)
+    dev.set_up()
+    assert "callboard" in environment
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(environment: list[str]) -> None:
+    dev.PYTHON.unlink()
+    dev.set_up()
+    assert environment == ["environment", "packages", "callboard"]
+
+
+def test_system_packages_are_named_by_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    missing = dev.missing_packages({"libno-such.so.7": "libno-such7"}, {"no-such-tool": "no-such", "sh": "dash"})
+    assert missing == ["libno-such7", "no-such"]
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert dev.missing_packages({"libno-such.so.7": "libno-such7"}, {}) == []
+
+
+def test_without_root_the_one_command_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "root_prefix", lambda: None)
+    monkeypatch.setattr(dev.shutil, "which", lambda _: "/usr/bin/apt-get")
+    with pytest.raises(dev.SetupFailed, match=r"sudo apt-get update && sudo apt-get install .* libgl1"):
+        dev.install_system_packages(["libgl1"])
+
+
+def test_where_there_is_no_apt_the_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev.shutil, "which", lambda _: None)
+    with pytest.raises(dev.SetupFailed, match="libgl1"):
+        dev.install_system_packages(["libgl1"])
+
+
+def test_pip_is_tried_twice_then_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[object] = []
+    monkeypatch.setattr(dev.time, "sleep", lambda _: None)
+    failing = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(dev.subprocess, "run", lambda *a, **k: tries.append(a) or failing)
+    with pytest.raises(dev.SetupFailed, match="twice"):
+        dev.pip("install", "x")
+    assert len(tries) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("importlib-metadata==10.2.0 ; python_full_version < '3.12'", "importlib-metadata"),
+        ("PySide6_Addons==6.11.3", "pyside6-addons"),
+        ("sqlalchemy[asyncio]>=2.1", "sqlalchemy"),
+    ],
+)
+def test_requirements_compare_by_their_bare_name(line: str, name: str) -> None:
+    assert dev.normalise(line) == name
