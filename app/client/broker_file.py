@@ -1,0 +1,66 @@
+"""Where the broker of a data folder is: ``broker.json``, ``console.token`` and whether that process still runs.
+
+Read by ``process.py`` (adopting), ``cli.py`` (take, kick) and the demo; written by ``app/server`` alone. The shape
+and the names of the files are in ``app/paths.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from app.client.transport import base_url_of
+from app.errors import ConfigError
+from app.paths import BrokerInfo, DataFolder
+
+START_TIME_SLACK = 2.0
+"""Seconds that two readings of one process's start time may differ (the clock is stepped, or counted in ticks)."""
+
+
+def read_broker_file(data_dir: Path) -> BrokerInfo | None:
+    """What ``broker.json`` says; None where there is none or it is not readable as one."""
+    try:
+        return msgspec.json.decode(DataFolder(data_dir).broker.read_bytes(), type=BrokerInfo)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def read_token(data_dir: Path) -> str | None:
+    """The console's token of the data folder's broker."""
+    try:
+        return DataFolder(data_dir).token.read_text("utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def main_url(broker: BrokerInfo) -> str | None:
+    """A broker's main address as reached from its own machine; None where it has none that makes sense."""
+    try:
+        return base_url_of(broker.urls["main"])
+    except (KeyError, ConfigError):
+        return None
+
+
+def process_runs(pid: int, started_at: float) -> bool:
+    """Whether process ``pid`` is the one that started then; a number used again by another process is not."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        began: float = process.create_time()
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+    return abs(began - started_at) <= START_TIME_SLACK
+
+
+def running_broker(data_dir: Path) -> BrokerInfo | None:
+    """The broker of the data folder if its process runs, whether it answers or not."""
+    found = read_broker_file(data_dir)
+    if found is None or not process_runs(found.pid, found.process_started):
+        return None
+    return found
