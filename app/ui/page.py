@@ -54,6 +54,27 @@ class Page(QWidget):
         """The live count beside the page's name in the rail; "" for none."""
         return ""
 
+    def badges(self) -> list[tuple[str, str]]:
+        """Small counts of what is wrong here, as (state colour token, text), beside the page's name in the rail."""
+        return []
+
+    def hints(self) -> str:
+        """The keys that matter on this page now, for the foot of the window."""
+        return "/ filter    F1 keys"
+
+    def panes(self) -> list[QWidget]:
+        """Widgets that F6 goes through, in order; those that are hidden are passed over."""
+        widgets: list[QWidget] = []
+        box, view = self.filter_box(), self.table()
+        if box is not None:
+            widgets.append(box.edit)
+        if view is not None:
+            widgets.append(view)
+        return widgets
+
+    def cover(self, covered: bool) -> None:
+        """A panel opened at the right (or closed): give it room, such as by hiding the details pane meanwhile."""
+
     def status_text(self) -> str:
         """One line for the foot of the window: what is shown, marked, hidden."""
         return ""
