@@ -61,6 +61,6 @@ def process_runs(pid: int, started_at: float) -> bool:
 def running_broker(data_dir: Path) -> BrokerInfo | None:
     """The broker of the data folder if its process runs, whether it answers or not."""
     found = read_broker_file(data_dir)
-    if found is None or not process_runs(found.pid, found.process_started):
+    if found is None or not process_runs(found.pid, found.started_at):
         return None
     return found

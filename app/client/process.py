@@ -155,7 +155,7 @@ class EmbeddedBroker:
             return False
         deadline = time.monotonic() + timeout
         while found is not None:
-            self._process = _Process(found.pid, found.process_started)
+            self._process = _Process(found.pid, found.started_at)
             if await self._answers(found):
                 return True
             if time.monotonic() >= deadline:
@@ -218,7 +218,7 @@ class EmbeddedBroker:
     async def _ready(self, child: Child, ready: Mapping[str, object], token: str) -> None:
         """Our child accepts connections."""
         found = await asyncio.to_thread(read_broker_file, self.data_dir)
-        started = found.process_started if found is not None and found.pid == child.pid else time.time()
+        started = found.started_at if found is not None and found.pid == child.pid else time.time()
         self._process = _Process(child.pid, started)
         url = base_url_of(str(ready.get("main", "")))
         self._set(BrokerState("running", url, token, child.pid, __version__))

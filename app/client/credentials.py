@@ -1,0 +1,116 @@
+"""Tokens of remote brokers, in the operating system's keyring.
+
+Called by the Settings page and by ``--broker`` (window and one-line verbs). A keyring may ask its user and may hang,
+so every call runs in a thread with a time-out. ``CredentialsError`` carries one sentence for the operator, also for a
+machine that has no keyring at all. No Qt; keyring is imported in that thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from app.client.transport import base_url_of
+from app.errors import Unavailable
+
+SERVICE = "callboard"
+ANSWER_TIMEOUT = 60.0
+"""Seconds that the keyring, or the person it asks, may take."""
+
+NO_KEYRING = (
+    "This machine has no keyring, so Callboard cannot keep the token: it lasts until the console closes. "
+    "Install a keyring service (GNOME Keyring, KWallet), or give the token as CALLBOARD_TOKEN."
+)
+
+T = TypeVar("T")
+
+
+class CredentialsError(Unavailable):
+    """The keyring is not there, is locked or said no."""
+
+    default_code = "no_keyring"
+
+
+class Credentials:
+    """Tokens by broker address."""
+
+    def __init__(self, timeout: float = ANSWER_TIMEOUT) -> None:
+        self._timeout = timeout
+
+    async def get(self, url: str) -> str | None:
+        """The token kept for a broker; None where none is."""
+        key = base_url_of(url)
+        return await self._ask(lambda: _keyring_get(key))
+
+    async def set(self, url: str, token: str) -> None:
+        """Keep a token."""
+        key = base_url_of(url)
+        await self._ask(lambda: _keyring_set(key, token))
+
+    async def delete(self, url: str) -> None:
+        """Forget a token; one that is not kept is forgotten already."""
+        key = base_url_of(url)
+        await self._ask(lambda: _keyring_delete(key))
+
+    async def missing(self) -> str:
+        """Why nothing can be kept on this machine; empty when it can."""
+        try:
+            await self._ask(_keyring_check)
+        except CredentialsError as error:
+            return error.message
+        return ""
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.to_thread(_translated, question)
+        except TimeoutError as error:
+            raise CredentialsError(f"The keyring did not answer within {self._timeout:g} s.") from error
+
+
+def _translated(question: Callable[[], T]) -> T:
+    """Ask in this thread; what keyring raises becomes one error with one sentence."""
+    from keyring.errors import KeyringError, KeyringLocked, NoKeyringError
+
+    try:
+        return question()
+    except NoKeyringError as error:
+        raise CredentialsError(NO_KEYRING) from error
+    except KeyringLocked as error:
+        raise CredentialsError(f"The keyring is locked: {error}", code="keyring_locked") from error
+    except (KeyringError, OSError, RuntimeError) as error:
+        raise CredentialsError(f"The keyring failed: {error}", code="keyring_failed") from error
+
+
+def _keyring_get(key: str) -> str | None:
+    import keyring
+
+    token: str | None = keyring.get_password(SERVICE, key)
+    return token
+
+
+def _keyring_set(key: str, token: str) -> None:
+    import keyring
+
+    _keyring_check()
+    keyring.set_password(SERVICE, key, token)
+
+
+def _keyring_delete(key: str) -> None:
+    import keyring
+    from keyring.errors import PasswordDeleteError
+
+    try:
+        keyring.delete_password(SERVICE, key)
+    except PasswordDeleteError:
+        return
+
+
+def _keyring_check() -> None:
+    """Raise ``NoKeyringError`` where no back end can keep anything."""
+    import keyring
+    from keyring.backends import fail, null
+
+    if isinstance(keyring.get_keyring(), fail.Keyring | null.Keyring):
+        raise keyring.errors.NoKeyringError("no back end")
