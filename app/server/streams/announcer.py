@@ -58,7 +58,7 @@ class Announcer:
         self._state = state
         self._bus = bus
         self._beats: dict[str, tuple[str, bytes]] = {}
-        self._stream_of = {session.id: session.stream_id for session in state.sessions.values()}
+        self._stream_of: dict[str, str] = {}
         self._handlers: dict[str, Callable[[Published], None]] = {
             "stream.advertised": self._advertised,
             "stream.beat": self._beat,
@@ -69,6 +69,10 @@ class Announcer:
             "session.expired": self._session_expired,
         }
         self.stop = events.subscribe(self._on_event)
+
+    def adopt(self) -> None:
+        """Learn which stream each restored session belongs to."""
+        self._stream_of.update((session.id, session.stream_id) for session in self._state.sessions.values())
 
     def _on_event(self, event: Published) -> None:
         handler = self._handlers.get(event.kind)
@@ -148,7 +152,7 @@ class Announcer:
         message: dict[str, object] = {
             "type": kind,
             "session_id": event.id,
-            "stream_id": self._stream_of.pop(event.id, ""),
+            "stream_id": self._stream_of.pop(event.id, None),
             "timestamp": _time(event.at),
         }
         self._send(subject, message)

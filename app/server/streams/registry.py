@@ -58,7 +58,8 @@ HISTORY_WAIT = 2.0
 
 
 class Streams:
-    """One per broker; ``start`` after the live state is open, ``stop`` before it is closed."""
+    """One per broker. Made before the live state is opened, so that what ran out while the broker was down is announced;
+    ``start`` after that, ``stop`` before the live state is closed."""
 
     def __init__(
         self,
@@ -83,13 +84,14 @@ class Streams:
         self._node = tasks.group("streams")
         self.holds = Holder(state, events, tasks, self._node, clock=clock)
         self.endings = Endings(events)
-        self._stops: list[Callable[[], None]] = [self.endings.stop]
+        self._announcer = Announcer(state, events, bus)
+        self._stops: list[Callable[[], None]] = [self.endings.stop, self._announcer.stop]
 
     async def start(self) -> None:
         """Load types, beat restored holds, announce, listen for heartbeats on NATS."""
         await self.types.try_load()
-        announcer = Announcer(self.state, self.events, self._bus)
-        self._stops += [announcer.stop, self.holds.start()]
+        self._announcer.adopt()
+        self._stops.append(self.holds.start())
         self._tasks.spawn("negotiations", self.negotiations.sweep, parent=self._node, restart="on_failure")
         await self._bus.subscribe(STREAM_HEARTBEATS, self._on_stream_heartbeat)
         await self._bus.subscribe(SESSION_HEARTBEATS, self._on_session_heartbeat)

@@ -31,9 +31,7 @@ STATUS = {
     "unavailable": 503,
     "locked": 423,
 }
-"""Codes of ``app/errors.py``; whatever else a subclass says is a 500."""
-
-UNEXPECTED = "Internal Server Error"
+"""Codes of ``app/errors.py``; any other one is a 500."""
 
 
 class Json(Response):

@@ -14,19 +14,17 @@ from typing import Any, get_type_hints
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from starlette.exceptions import HTTPException
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import CallboardError
-from app.logs import get_logger
 from app.server.dialects.maestra import errors
 from app.server.dialects.maestra.wire import Id
 from app.server.streams.strict_json import BadJson, decode
-
-log = get_logger("maestra")
 
 _ID = TypeAdapter(Id).validator
 
@@ -110,11 +108,6 @@ class Operation(APIRoute):
             response = errors.unprocessable(exc.errors)
         except Hangup:
             return
-        except HTTPException:
-            raise
-        except Exception:
-            log.exception("request failed", method=scope["method"], path=scope["path"])
-            response = errors.refuse("internal", errors.UNEXPECTED)
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
@@ -145,10 +138,10 @@ class Operation(APIRoute):
 
 
 class Query(APIRoute):
-    """A FastAPI route in every respect; only its errors are answered here, so that each is logged once."""
+    """A FastAPI route in every respect but the rendering of its errors."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
-        """FastAPI's handler in the dialect's error handling."""
+        """FastAPI's handler, with errors in the manner of ``Operation``."""
         handler = super().get_route_handler()
 
         async def answer(request: Request) -> Response:
@@ -158,11 +151,6 @@ class Query(APIRoute):
                 return errors.render(exc)
             except RequestValidationError as exc:
                 return errors.unprocessable(exc.errors())
-            except HTTPException:
-                raise
-            except Exception:
-                log.exception("request failed", method=request.method, path=request.url.path)
-                return errors.refuse("internal", errors.UNEXPECTED)
 
         return answer
 
@@ -173,6 +161,10 @@ class StreamsApi(FastAPI):
     def __init__(self, **options: Any) -> None:
         super().__init__(docs_url=None, redoc_url=None, openapi_url=None, **options)
         self._hasty: dict[tuple[str, int, str], tuple[list[str], Operation, int, str]] = {}
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Without the layer that answers the unexpected: the guard does that, with one log line and a request id."""
+        return ExceptionMiddleware(AsyncExitStackMiddleware(self.router), handlers=dict(self.exception_handlers))
 
     def hasten(self, operation: Operation) -> None:
         """Serve this operation, with one path parameter or none and a last part of its own, by one look-up."""

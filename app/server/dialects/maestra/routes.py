@@ -29,6 +29,7 @@ from app.server.streams.registry import Streams
 Endpoint = Callable[..., Awaitable[Response]]
 
 _DESCRIPTIONS = {
+    400: "The request is not proper HTTP, or its URL not UTF-8.",
     403: "This client's network, or its browser's origin, may not.",
     404: "Unknown, expired or withdrawn.",
     409: "A stream type of this name exists.",
@@ -46,7 +47,7 @@ def _route(
 ) -> APIRoute:
     """A route with everything that its documentation says; 201 among the statuses makes it the good one."""
     problems: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({403, *statuses} - {201}):
+    for status in sorted({400, 403, *statuses} - {201}):
         problems[status] = {"description": _DESCRIPTIONS[status]}
         if status != 422:
             problems[status]["model"] = wire.Problem
@@ -152,7 +153,7 @@ class Endpoints:
                 name=body.name,
                 stream_type=body.stream_type,
                 publisher_id=body.publisher_id,
-                protocol=body.protocol,
+                protocol=body.protocol.value,
                 address=body.address,
                 port=body.port,
                 entity_id=body.entity_id,

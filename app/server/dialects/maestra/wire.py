@@ -7,12 +7,13 @@ validates those bytes against the models here.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import (
-    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     GetPydanticSchema,
@@ -20,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from app.contract import HistoryRow, SessionRow, StreamRow, TypeRow
+from app.contract import PROTOCOLS, HistoryRow, SessionRow, StreamRow, TypeRow
 
 Id = Annotated[
     str,
@@ -30,22 +31,22 @@ Id = Annotated[
 ]
 """A UUID: read in any of its written forms, kept and answered in the canonical one."""
 
-ProtocolName = Literal["tcp", "udp", "ndi", "srt", "webrtc", "spout", "syphon", "shared_memory"]
+Protocol = StrEnum("Protocol", [(name, name) for name in PROTOCOLS])
 Object = dict[str, Any]
 
 
-def known_type(value: str, info: ValidationInfo) -> str:
+def known_type(value: Any, info: ValidationInfo) -> Any:
     """Refuse a type that is neither built in nor created, in the words of pydantic's enum error.
 
     The context is the ``StreamTypes`` of the registry; without one (documentation, tests of shapes) any type passes.
     """
     types = info.context
-    if types is not None and value not in types.rows:
+    if types is not None and not (isinstance(value, str) and value in types.rows):
         raise PydanticCustomError("enum", "Input should be {expected}", {"expected": types.expected})
     return value
 
 
-StreamTypeName = Annotated[str, AfterValidator(known_type)]
+StreamTypeName = Annotated[str, BeforeValidator(known_type)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -72,7 +73,7 @@ class Advertise(BaseModel):
     name: str = Field(min_length=1, max_length=255)
     stream_type: StreamTypeName = Field(description="A built-in type or the name of a created one.")
     publisher_id: str = Field(min_length=1)
-    protocol: ProtocolName
+    protocol: Protocol
     address: str = Field(min_length=1)
     port: Port
     entity_id: Id | None = None
