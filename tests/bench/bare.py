@@ -22,7 +22,19 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 async def main() -> None:
     """Serve on a free port until told to stop."""
     config = uvicorn.Config(
-        app, http="httptools", ws="websockets-sansio", lifespan="off", access_log=False, log_config=None, loop="none"
+        app,
+        http="httptools",
+        ws="websockets-sansio",
+        lifespan="off",
+        interface="asgi3",
+        loop="none",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=2048,
+        timeout_keep_alive=75,
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(config)

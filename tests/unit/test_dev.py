@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,12 @@ def test_pip_is_tried_twice_then_reported(tmp_path: Path, monkeypatch: pytest.Mo
 )
 def test_requirements_compare_by_their_bare_name(line: str, name: str) -> None:
     assert dev.normalise(line) == name
+
+
+def test_the_lock_covers_what_is_asked_for_and_names_no_place() -> None:
+    project = tomllib.loads((dev.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lock = dev.LOCK.read_text(encoding="utf-8")
+    asked = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    assert {dev.normalise(line) for line in asked} <= {dev.normalise(line) for line in lock.splitlines()}
+    assert "//" not in lock
+    assert all("==" in line for line in lock.splitlines() if line.strip())
