@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
-from app.contract import PROTOCOLS, HistoryRow, SessionRow, StreamRow, TypeRow
+from app.contract import HistoryRow, SessionRow, StreamRow, TypeRow
 
 Id = Annotated[
     str,
@@ -31,8 +31,20 @@ Id = Annotated[
 ]
 """A UUID: read in any of its written forms, kept and answered in the canonical one."""
 
-Protocol = StrEnum("Protocol", [(name, name) for name in PROTOCOLS])
 Object = dict[str, Any]
+
+
+class Protocol(StrEnum):
+    """The protocols of the seed (``contract.PROTOCOLS``)."""
+
+    TCP = "tcp"
+    UDP = "udp"
+    NDI = "ndi"
+    SRT = "srt"
+    WEBRTC = "webrtc"
+    SPOUT = "spout"
+    SYPHON = "syphon"
+    SHARED_MEMORY = "shared_memory"
 
 
 def known_type(value: Any, info: ValidationInfo) -> Any:
