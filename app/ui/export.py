@@ -74,7 +74,9 @@ def csv_text(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> st
 
 def json_text(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> str:
     """A JSON array of objects, one row a line."""
-    lines = (json.dumps({name: record.get(name) for name in columns}, ensure_ascii=False, default=str) for record in records)
+    lines = (
+        json.dumps({name: record.get(name) for name in columns}, ensure_ascii=False, default=str) for record in records
+    )
     body = ",\n".join(lines)
     return f"[\n{body}\n]\n" if body else "[]\n"
 
@@ -112,7 +114,11 @@ class ExportPanel(Panel):
     """Format, file, Enter. An existing file is replaced only at the second press, which says so."""
 
     def __init__(self, context: Context, extract: Extract) -> None:
-        super().__init__(context, f"Export {extract.count} {extract.noun}", subtitle=extract.note or "What the filter shows, in the order shown.")
+        super().__init__(
+            context,
+            f"Export {extract.count} {extract.noun}",
+            subtitle=extract.note or "What the filter shows, in the order shown.",
+        )
         self.extract = extract
         self._replace: Path | None = None
         self._busy = False
