@@ -1,0 +1,82 @@
+"""Rows that have gone and are still shown for a minute, with the cause of death.
+
+Owned by ``store.Store``; read by states and tables. Serves UX.md section 1, rules 5 and 9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from app.contract import GHOST_SECONDS, Gone, Row
+
+GHOST_TABLES = ("stream", "session")
+_CAUSES = {
+    "expired": "TTL ran out",
+    "withdrawn": "withdrawn",
+    "stopped": "stopped",
+    "superseded": "replaced",
+    "released": "released",
+    "deleted": "deleted",
+    "unseen": "gone while not connected",
+}
+
+
+class Ghost:
+    """A row after its death. ``orphans``: sessions that a stream still had; they are its cost."""
+
+    __slots__ = ("at", "by", "orphans", "reason", "row", "still_sending", "text", "until")
+
+    def __init__(self, row: Row, gone: Gone, at: float, orphans: int) -> None:
+        self.row = row
+        self.at = at
+        self.reason = gone.reason
+        self.text = gone.text
+        self.by = gone.by
+        self.orphans = orphans
+        self.still_sending: float | None = None
+        """When a heartbeat last came for it after its end; None: never."""
+        self.until = at + GHOST_SECONDS
+
+    @property
+    def cause(self) -> str:
+        """The cause of death in words: ``TTL ran out``, ``withdrawn by Kim``, ``gone while not connected``."""
+        words = _CAUSES.get(self.reason) or self.text or self.reason
+        return f"{words} by {self.by}" if self.by else words
+
+
+class Graveyard:
+    """Ghosts by table and id. Times are the broker's."""
+
+    def __init__(self) -> None:
+        self._ghosts: dict[str, dict[str, Ghost]] = {table: {} for table in GHOST_TABLES}
+
+    def of(self, table: str) -> Mapping[str, Ghost]:
+        """Ghosts of one table by id, oldest first; empty for a table without ghosts."""
+        return self._ghosts.get(table, {})
+
+    def bury(self, table: str, row: Row, gone: Gone, at: float, orphans: int = 0) -> None:
+        """Keep ``row`` for a minute from ``at``."""
+        self._ghosts[table][row.id] = Ghost(row, gone, at, orphans)
+
+    def revive(self, table: str, ids: Iterable[str]) -> None:
+        """Forget ghosts whose rows are there again."""
+        ghosts = self._ghosts[table]
+        if ghosts:
+            for row_id in ids:
+                ghosts.pop(row_id, None)
+
+    def still_sending(self, table: str, row_id: str, at: float) -> bool:
+        """Mark a ghost that still beats, and keep it a minute longer; False when it is not there any more."""
+        ghost = self._ghosts.get(table, {}).get(row_id)
+        if ghost is None:
+            return False
+        ghost.still_sending = at
+        ghost.until = at + GHOST_SECONDS
+        return True
+
+    def expire(self, now: float) -> list[tuple[str, str]]:
+        """Remove and return, as (table, id), the ghosts whose time is over."""
+        over = [(table, one) for table, ghosts in self._ghosts.items() for one, g in ghosts.items() if g.until <= now]
+        for table, row_id in over:
+            del self._ghosts[table][row_id]
+        return over
