@@ -26,13 +26,14 @@ After the theme changed, ``context.theme`` is another object: look it up when pa
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import asyncio
 
     from app.client.api import BrokerClient
+    from app.client.process import EmbeddedBroker
     from app.models.store import Store
     from app.ui.actions import Actions
     from app.ui.panel import Panel
@@ -83,3 +84,7 @@ class Context:
     """Give every window another theme by name and remember it."""
     connect_to: Callable[[str | None], None]
     """Point this console at the broker with that URL; None: back to the embedded one."""
+    embedded: EmbeddedBroker | None = None
+    """The broker that this console starts and watches; None with ``--broker``. Settings restarts and stops it."""
+    tokens: dict[str, str] = field(default_factory=dict)
+    """Tokens of remote brokers by base URL, for this run: what the keyring could not keep, asked before it."""
