@@ -26,6 +26,7 @@ from app.ui.panel import Panel
 from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
+    from app.models.tables.rows import RowTable
     from app.ui.context import Context
 
 SLICE = 250
@@ -46,6 +47,22 @@ class Extract:
     records: Callable[[], Iterator[Mapping[str, Any]]]
     note: str = ""
     """What the rows leave out, in words; "" when they are everything the filter shows."""
+
+
+def extract_of(table: RowTable, noun: str, *, note: str = "") -> Extract:
+    """What a table shows now, bound to its rows of now: a later sort or filter does not change the export."""
+    items = list(table.order_items)
+
+    def records() -> Iterator[Mapping[str, Any]]:
+        for item in items:
+            record: dict[str, Any] = {"id": item.id}
+            for column in table.columns:
+                value = column.value
+                record[column.key] = table.cell(item, column) if value is None else value(item, table.moment)
+            yield record
+
+    keys = [column.key for column in table.columns if column.kind != "button" and column.title]
+    return Extract(noun, ("id", *keys), len(items), records, note)
 
 
 def csv_cell(value: Any) -> str:
