@@ -61,10 +61,13 @@ T = TypeVar("T")
 
 
 class ApiError(CallboardError):
-    """A call that did not succeed. ``status`` 0: no answer came at all; ``text`` is a sentence for a person."""
+    """A call that did not succeed. ``status`` 0: no answer came at all; ``text`` is a sentence for a person.
 
-    def __init__(self, status: int, code: str, text: str) -> None:
-        super().__init__(text, code=code)
+    ``detail`` is the broker's list of field errors where it sent one (422), for forms that show each at its field.
+    """
+
+    def __init__(self, status: int, code: str, text: str, detail: list[Any] | None = None) -> None:
+        super().__init__(text, code=code, detail=detail)
         self.status = status
         self.text = text
 
@@ -81,6 +84,16 @@ def error_text(body: bytes) -> tuple[str, str]:
     if isinstance(detail, list):
         detail = "; ".join(_field_error(entry) for entry in detail)
     return str(detail), code if isinstance(code, str) else ""
+
+
+def error_list(body: bytes) -> list[Any] | None:
+    """The entries of a 422 body; None where it has none."""
+    try:
+        answer = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return None
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    return detail if isinstance(detail, list) else None
 
 
 def _field_error(entry: Any) -> str:
@@ -383,7 +396,7 @@ class BrokerClient:
         """The error that an answer outside 2xx stands for."""
         text, code = error_text(body)
         fallback = CODES.get(status, "failed")
-        return ApiError(status, code or fallback, text or f"The broker answered {status}.")
+        return ApiError(status, code or fallback, text or f"The broker answered {status}.", error_list(body))
 
     def _decode(self, body: bytes, shape: type[T]) -> T:
         """A body as its shape; a broker that answers something else is an error, not a traceback."""

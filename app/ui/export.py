@@ -61,7 +61,7 @@ def extract_of(table: RowTable, noun: str, *, note: str = "") -> Extract:
                 record[column.key] = table.cell(item, column) if value is None else value(item, table.moment)
             yield record
 
-    keys = [column.key for column in table.columns if column.kind != "button" and column.title]
+    keys = [column.key for column in table.columns if column.title]
     return Extract(noun, ("id", *keys), len(items), records, note)
 
 
@@ -149,7 +149,7 @@ class ExportPanel(Panel):
         group.buttonClicked.connect(self._on_kind)
         self.path = Field("path", "File", line_edit(mono=True), parse=_path)
         self.path.set_text(str(self._suggest()))
-        self.path.editor.returnPressed.connect(self.submit)
+        self.path.entered.connect(self.submit)
         self.path.changed.connect(self._forget_replace)
         row = QHBoxLayout()
         row.addWidget(plain_label("", "hint"), 1)

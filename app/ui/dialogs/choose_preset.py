@@ -17,7 +17,7 @@ from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
     from app.contract import PresetRow
-    from app.models.store import Changes
+    from app.models.changes import Changes
     from app.ui.context import Context
 
 ID_ROLE = int(Qt.ItemDataRole.UserRole)

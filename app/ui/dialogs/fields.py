@@ -37,6 +37,8 @@ class Field(QWidget):
     """One value: ``name`` is its key on the wire, ``parse`` turns the text into it or raises ``FieldError``."""
 
     changed = Signal()
+    entered = Signal()
+    """Enter in a one-line editor."""
 
     def __init__(
         self, name: str, caption: str, editor: Editor, *, hint: str = "", parse: Callable[[str], Any] | None = None
@@ -66,6 +68,7 @@ class Field(QWidget):
             editor.currentTextChanged.connect(self._on_changed)
         else:
             editor.textChanged.connect(self._on_changed)
+            editor.returnPressed.connect(self.entered)
 
     def text(self) -> str:
         """What stands in the editor, without outer blanks; a choice gives its data."""
@@ -127,8 +130,7 @@ class Form(QWidget):
         """Put ``field`` below the last one; Enter in a one-line editor submits the form."""
         self.fields[field.name] = field
         self.layout_.addWidget(field)
-        if isinstance(field.editor, QLineEdit):
-            field.editor.returnPressed.connect(self.submitted)
+        field.entered.connect(self.submitted)
         return field
 
     def add_widget(self, widget: QWidget) -> None:

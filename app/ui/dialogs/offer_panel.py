@@ -7,6 +7,7 @@ before its first use and starts only at the second press, on the words "Start it
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QGuiApplication
@@ -107,7 +108,7 @@ class OfferView(QWidget):
                 widget.deleteLater()
         self.buttons = []
         for number, command in enumerate(commands_for(self.context.settings, endpoint.protocol)):
-            made = _button(f"Open with {command.title}", lambda command=command: self.press(command))
+            made = _button(f"Open with {command.title}", partial(self.press, command))
             made.setToolTip("" if was_seen(self.context.settings, command) else "Shows the command first")
             self._programs.addWidget(made, number // 2, number % 2)
             self.buttons.append(made)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtWidgets import QCheckBox, QVBoxLayout
@@ -59,7 +60,7 @@ class AccessSection(Section):
         clear(self.urls)
         for url in view.urls:
             label = plain_label(plain(url), "mono", copyable=True)
-            self.urls.addLayout(row(label, None, copy_button(self.context, lambda url=url: url, "Address")))
+            self.urls.addLayout(row(label, None, copy_button(self.context, partial(str, url), "Address")))
         self._show_networks(view.allow_networks)
         self.host.set_text(view.host)
         self.allow_plain.blockSignals(True)
@@ -78,7 +79,7 @@ class AccessSection(Section):
         self.networks.setSpacing(4)
         group.addLayout(self.networks)
         self.network = Field("allow_networks", "Add a network", line_edit("10.0.40.0/24", mono=True), parse=network)
-        self.network.editor.returnPressed.connect(self.add_network)
+        self.network.entered.connect(self.add_network)
         self.network.setMaximumWidth(360)
         group.addLayout(row(self.network, None))
         group.addLayout(row(button("Add network", self.add_network), None))
@@ -90,7 +91,7 @@ class AccessSection(Section):
         for one in networks:
             label = plain_label(plain(one), "mono", copyable=True)
             told = plain_label(network_words(one), "hint")
-            remove = button("Remove", lambda one=one: self.remove_network(one))
+            remove = button("Remove", partial(self.remove_network, one))
             remove.setAccessibleName(f"Remove {one}")
             self.networks.addLayout(row(label, told, None, remove))
 
@@ -166,7 +167,7 @@ class AccessSection(Section):
         self.fresh = QVBoxLayout()
         group.addLayout(self.fresh)
         self.key_name = Field("name", "Name of a new key", line_edit("lighting desk"), parse=required)
-        self.key_name.editor.returnPressed.connect(self.add_key)
+        self.key_name.entered.connect(self.add_key)
         self.key_name.setMaximumWidth(360)
         group.addLayout(row(self.key_name, None))
         group.addLayout(row(button("Create key", self.add_key), None))
@@ -180,7 +181,7 @@ class AccessSection(Section):
             seconds = self.context.settings.get("hold_seconds")
             revoke = HoldButton("Hold to revoke", self.context.theme.color("danger"), seconds=seconds)
             revoke.setAccessibleName(f"Revoke {key.name}")
-            revoke.fired.connect(lambda key=key: self.revoke(key))
+            revoke.fired.connect(partial(self.revoke, key))
             self.keys.addLayout(row(plain_label(plain(key.name)), plain_label(made, "hint"), None, revoke))
 
     def add_key(self) -> None:

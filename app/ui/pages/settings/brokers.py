@@ -22,7 +22,7 @@ from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
     from app.client.process import BrokerState, EmbeddedBroker
-    from app.client.shapes import BrokerInfo
+    from app.client.shapes import BrokerView
     from app.ui.context import Context
 
 RESTART_NOTE = "Streams and sessions come back with their ids; negotiations that are under way fail."
@@ -67,7 +67,7 @@ class BrokersSection(Section):
         )
         for field in (self.name, self.url, self.token):
             field.setMaximumWidth(440)
-            field.editor.returnPressed.connect(self.add)
+            field.entered.connect(self.add)
             group.addWidget(field)
         self.keyring = plain_label("", "hint", wrap=True)
         self.keyring.hide()
@@ -83,7 +83,7 @@ class BrokersSection(Section):
 
     # -- the broker in use -------------------------------------------------------------------------------------
 
-    def _show_facts(self, info: BrokerInfo | None) -> None:
+    def _show_facts(self, info: BrokerView | None) -> None:
         clear(self.facts)
         context = self.context
         link = context.store.link
@@ -244,11 +244,9 @@ class BrokersSection(Section):
 
 def remote_brokers(context: Context) -> list[dict[str, str]]:
     """Remote brokers of the settings file; entries that are none are left out."""
-    found = []
-    for entry in context.settings.get("brokers"):
-        if isinstance(entry, dict) and isinstance(entry.get("url"), str) and entry["url"]:
-            found.append({"name": str(entry.get("name") or ""), "url": entry["url"]})
-    return found
+    entries = (entry for entry in context.settings.get("brokers") if isinstance(entry, dict))
+    kept = ((str(entry.get("name") or ""), entry.get("url")) for entry in entries)
+    return [{"name": name, "url": url} for name, url in kept if isinstance(url, str) and url]
 
 
 def _url(text: str) -> str:

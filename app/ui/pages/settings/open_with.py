@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtWidgets import QVBoxLayout
@@ -59,7 +60,7 @@ class OpenWithSection(Section):
             "command", "Program and arguments", line_edit("mpv --profile=low-latency {url}", mono=True), parse=arguments
         )
         self.command_field.changed.connect(self._preview)
-        self.command_field.editor.returnPressed.connect(self.add)
+        self.command_field.entered.connect(self.add)
         self.preview = plain_label("", "hint", wrap=True)
         group.addWidget(self.title_field)
         group.addWidget(self.command_field)
@@ -83,7 +84,7 @@ class OpenWithSection(Section):
         for command in commands:
             told = QVBoxLayout()
             told.setSpacing(2)
-            remove = button("Remove", lambda command=command: self.remove(command))
+            remove = button("Remove", partial(self.remove, command))
             remove.setAccessibleName(f"Remove {command.title}")
             told.addLayout(row(plain_label(command.title), None, remove))
             told.addWidget(plain_label(display(command.arguments), "mono", copyable=True, wrap=True))

@@ -42,7 +42,7 @@ class OperatorSection(Section):
         )
         self.name.setMaximumWidth(360)
         self.name.set_text(context.settings.get("operator"))
-        self.name.editor.returnPressed.connect(self.save_name)
+        self.name.entered.connect(self.save_name)
         group.addLayout(row(self.name, None))
         group.addLayout(row(button("Save name", self.save_name), None))
         group = self.group("Guards")

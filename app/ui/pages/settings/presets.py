@@ -15,7 +15,7 @@ from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
     from app.contract import PresetRow
-    from app.models.store import Changes
+    from app.models.changes import Changes
     from app.ui.context import Context
 
 

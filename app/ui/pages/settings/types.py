@@ -13,7 +13,7 @@ from app.ui.dialogs.create_type import CreateType
 from app.ui.pages.settings.section import Section, button, row
 
 if TYPE_CHECKING:
-    from app.models.store import Changes
+    from app.models.changes import Changes
     from app.ui.context import Context
 
 HEADS = ("Name", "Shown as", "Made", "Default configuration", "Description")
