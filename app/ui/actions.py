@@ -16,7 +16,7 @@ No verb knows any of this. Nothing here paints; ``pending.py`` and the delegates
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
@@ -125,6 +125,8 @@ class Actions(QObject):
                 self._send((name, one))
             return ""
         good = [one for one in ids if not verb.applies(self.context, one)]
+        if verb.instead is not None and verb.instead(self.context, good):
+            return ""
         tier = 2 if panel else self.tier(verb, good)
         if tier == 2:
             self._ask(verb, good)
@@ -235,16 +237,27 @@ class Actions(QObject):
         panel.closed.connect(closed)
         context.panels.show(panel)
 
-    def _run(self, verb: Verb, row_id: str) -> None:
+    def start(self, name: str, row_id: str, run: Callable[[], Awaitable[Done]]) -> None:
+        """Run ``run`` as an act of ``name`` on ``row_id``, for a verb that had to ask something first."""
+        if self.blocked:
+            self.context.toast(f"{self.verbs[name].label}: {self.blocked}")
+        else:
+            self._run(self.verbs[name], row_id, run)
+
+    def _run(self, verb: Verb, row_id: str, run: Callable[[], Awaitable[Done]] | None = None) -> None:
+        if (verb.name, row_id) in self.running:
+            self.context.toast(f"{verb.label} {verb.object(self.context, row_id)} is under way")
+            return
         self.running[(verb.name, row_id)] = time.monotonic()
         self.changed.emit()
-        self.context.spawn(self._act(verb, row_id), f"{verb.label.lower()} {row_id}")
+        act = run or (lambda: verb.run(self.context, row_id))
+        self.context.spawn(self._act(verb, row_id, act), f"{verb.label.lower()} {row_id}")
 
-    async def _act(self, verb: Verb, row_id: str) -> None:
+    async def _act(self, verb: Verb, row_id: str, run: Callable[[], Awaitable[Done]]) -> None:
         context = self.context
         name = verb.object(context, row_id)
         try:
-            done = await verb.run(context, row_id)
+            done = await run()
         except CallboardError as error:
             context.toast(f"{verb.label} {name}: {error.message}", tone="error")
             self.finished.emit(verb.name, row_id, error)
@@ -258,7 +271,7 @@ class Actions(QObject):
             entry = self.undo_stack.push(done.undo_label, done.undo)
             undo = lambda: self._undo_this(entry)  # noqa: E731
         if done.text:
-            context.toast(done.text, undo=undo, tone="good")
+            context.toast(done.text, undo=undo, tone=done.tone)
 
     # -- leaving the waiting line ------------------------------------------------------------------------------
 

@@ -19,11 +19,16 @@ Losses = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of an act on one object: words for the toast ("" = none) and how to undo it, if that is possible."""
+    """What came of an act on one object: words for the toast ("" = none) and how to undo it, if that is possible.
+
+    ``result`` is for who listens to ``Actions.finished``, such as the details pane that shows an offer.
+    """
 
     text: str = ""
     undo_label: str = ""
     undo: Callable[[], Awaitable[object]] | None = None
+    tone: str = "good"
+    result: object = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,8 @@ class Verb:
     warning: Callable[[Context, str], str] | None = None
     refuses: Callable[[Context, Sequence[str]], str] | None = None
     """Why it cannot be done to these ids together, though each alone would do; "" when it can."""
+    instead: Callable[[Context, Sequence[str]], bool] | None = None
+    """Opens what has to be asked first, and answers True when it did; the act then does not run."""
     help: str = ""
     many: bool = True
     button: str = ""

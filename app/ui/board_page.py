@@ -1,0 +1,275 @@
+"""What Streams and Sessions have in common: filter and buttons above, table in the middle, details at the right.
+
+A ``Page`` whose rows are objects that verbs act on. Derived pages give the table, the kind of object, the details
+and what else stands around them; everything from keys to menus to remembered columns is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from PySide6.QtCore import QEvent, QPoint, Qt
+from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QVBoxLayout, QWidget
+
+from app.models.filter import QueryError
+from app.models.tables.live import LiveTable
+from app.ui.details import DetailsPane, Section
+from app.ui.empty import EmptyText
+from app.ui.filter_box import FilterBox
+from app.ui.keymap_overlay import key_name
+from app.ui.page import Page
+from app.ui.table_view import TableView
+from app.ui.theme import Theme
+from app.ui.verb_button import VerbButton
+
+if TYPE_CHECKING:
+    from app.ui.context import Context
+
+_STATE_ORDER = ("fault", "stale", "held", "changing")
+
+
+class BoardPage(Page):
+    """See the module's docstring. ``kind`` is the kind of verb, ``name`` the key of what is remembered."""
+
+    kind: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+
+    def __init__(self, context: Context, table: LiveTable, view: TableView) -> None:
+        super().__init__(context)
+        self.model = table
+        self.view = view
+        self.filter = FilterBox()
+        self.details = DetailsPane(context)
+        self.buttons: list[VerbButton] = []
+        self._held_for: set[str] = set()
+        self._covered = False
+        self._front = False
+        self._counted: dict[str, int] = {}
+        self.empty = EmptyText(view, context)
+        self._build()
+        self._connect()
+        self._restore()
+
+    # -- building ----------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.head = QHBoxLayout()
+        self.head.setContentsMargins(12, 7, 12, 7)
+        self.head.setSpacing(8)
+        self.filter.setMinimumWidth(220)
+        self.filter.setMaximumWidth(560)
+        self.head.addWidget(self.filter, 1)
+        self.head.addStretch(1)
+        for verb in self.context.actions.of_kind(self.kind):
+            if verb.button:
+                button = VerbButton(self.context, verb, self.view.targets)
+                self.buttons.append(button)
+                self.head.addWidget(button)
+        self.middle = QVBoxLayout()
+        self.middle.setContentsMargins(0, 0, 0, 0)
+        self.middle.setSpacing(0)
+        self.middle.addWidget(self.view, 1)
+        left = QWidget()
+        left.setLayout(self.middle)
+        self.split = QSplitter(Qt.Orientation.Horizontal)
+        self.split.setHandleWidth(1)
+        self.split.setChildrenCollapsible(False)
+        self.split.addWidget(left)
+        self.split.addWidget(self.details)
+        self.split.setStretchFactor(0, 1)
+        self.column = QVBoxLayout(self)
+        self.column.setContentsMargins(0, 0, 0, 0)
+        self.column.setSpacing(0)
+        self.column.addLayout(self.head)
+        self.column.addWidget(self.split, 1)
+
+    def _connect(self) -> None:
+        view, actions = self.view, self.context.actions
+        self.filter.changed.connect(self.apply_filter)
+        self.filter.left.connect(view.setFocus)
+        view.verb_key = self.dispatch_key
+        view.fill_menu = self.fill_menu
+        view.activated_id.connect(lambda _: self.toggle_details())
+        view.current_changed.connect(lambda _: self._refresh_details())
+        self.details.close_wanted.connect(self.toggle_details)
+        self.model.marks_changed.connect(self.refresh)
+        self.model.order_changed.connect(self._count)
+        self.model.filter_failed.connect(lambda words: self.filter.show_result("", words))
+        actions.changed.connect(self._acts_changed)
+
+    def _restore(self) -> None:
+        settings = self.context.settings
+        self.view.set_layout_of_columns(settings.get("columns/", self.name))
+        sort = settings.get("sort/", self.name)
+        if len(sort) == 2 and isinstance(sort[0], str) and isinstance(sort[1], bool):
+            self.view.set_sort(sort[0], sort[1])
+        self.filter.set_text(settings.get("filter/", self.name))
+        self.details.setVisible(settings.get("window/details_open"))
+        self.split.setSizes([10_000, settings.get("window/details_width")])
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def activate(self) -> None:
+        """To the front."""
+        self._front = True
+        self.model.start()
+        self._count()
+        self.refresh()
+        super().activate()
+
+    def deactivate(self) -> None:
+        """To the back: no timer runs here any more."""
+        self._front = False
+        self.model.stop()
+
+    def table(self) -> TableView:
+        """The page's table."""
+        return self.view
+
+    def filter_box(self) -> FilterBox:
+        """The page's filter."""
+        return self.filter
+
+    def panes(self) -> list[QWidget]:
+        """Filter, table, details."""
+        return [self.filter.edit, self.view, self.details]
+
+    def cover(self, covered: bool) -> None:
+        """A panel took the right side: the details make room."""
+        self._covered = covered
+        self.details.setVisible(not covered and self.context.settings.get("window/details_open"))
+        self._refresh_details()
+
+    def theme_changed(self) -> None:
+        """Painted things look it up again."""
+        self.view.set_theme(self.context.theme)
+        self.details.theme_changed()
+
+    def save_layout(self) -> None:
+        """Columns, sort, filter, details."""
+        settings = self.context.settings
+        settings.set("columns/", self.view.layout_of_columns(), self.name)
+        settings.set("sort/", list(self.model.sorted_by), self.name)
+        settings.set("filter/", self.filter.text, self.name)
+        if self.details.isVisible() and self.details.width() >= Theme.SHEET // 2:
+            settings.set("window/details_width", self.details.width())
+
+    def refresh(self) -> None:
+        """Buttons, countdowns and details; called a few times a second by the window, and when something changed."""
+        hidden = self.model.hidden_marks()
+        for button in self.buttons:
+            button.refresh(hidden)
+        self.view.set_blocked(bool(self.context.actions.blocked))
+        self._refresh_details()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """A disabled page does not hold its order."""
+        super().changeEvent(event)
+
+    # -- filter ------------------------------------------------------------------------------------------------
+
+    def apply_filter(self, text: str) -> None:
+        """Narrow the table; a filter that cannot be read keeps the rows as they are and says so."""
+        error = self.model.apply_filter(text)
+        if isinstance(error, QueryError):
+            self.filter.show_result("", error.message)
+        else:
+            self._count()
+
+    def _count(self) -> None:
+        shown, total = self.model.rowCount(), self.model.total
+        if not self.filter.edit.property("invalid") == "true":
+            self.filter.show_result(f"{shown} of {total}" if shown != total else "")
+        self.empty.refresh(shown, total, self.empty_words())
+
+    def empty_words(self) -> tuple[str, str]:
+        """Title and hint of the empty table."""
+        return "Nothing here", ""
+
+    # -- verbs -------------------------------------------------------------------------------------------------
+
+    def dispatch_key(self, event: QKeyEvent) -> bool:
+        """Run the verb on that key for what is marked or current."""
+        if event.isAutoRepeat():
+            return False
+        modifiers = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
+        pressed = QKeySequence(event.key() | modifiers.value).toString(QKeySequence.SequenceFormat.PortableText)
+        for verb in self.context.actions.of_kind(self.kind):
+            if pressed and pressed in (verb.key, verb.panel_key):
+                ids = self.view.targets()
+                self.context.actions.press(verb.name, ids, panel=pressed == verb.panel_key)
+                self.refresh()
+                return True
+        return False
+
+    def fill_menu(self, menu: QMenu, ids: Sequence[str]) -> None:
+        """Every verb of these objects, with its key, and the reason where it cannot be done."""
+        for verb in self.context.actions.of_kind(self.kind):
+            reason = self.context.actions.why_not(verb.name, ids)
+            words = verb.label if not reason else f"{verb.label}: {reason}"
+            action = QAction(words.replace("&", "&&"), menu)
+            action.setEnabled(not reason)
+            if verb.key:
+                action.setText(f"{action.text()}\t{key_name(verb.key)}")
+            bound = list(ids)
+            action.triggered.connect(lambda _=False, name=verb.name, bound=bound: self._press(name, bound))
+            menu.addAction(action)
+        menu.addSeparator()
+        menu.addAction("Details\tEnter", self.toggle_details)
+
+    def _press(self, name: str, ids: list[str]) -> None:
+        self.context.actions.press(name, ids)
+        self.refresh()
+
+    def _acts_changed(self) -> None:
+        """While an act waits for one of these rows, rows do not move."""
+        waiting = {one for (_, one) in self.context.actions.pending if self.model.find(one) is not None}
+        for one in waiting - self._held_for:
+            self.view.hold_order(f"action:{one}", True)
+        for one in self._held_for - waiting:
+            self.view.hold_order(f"action:{one}", False)
+        self._held_for = waiting
+        if self._front:
+            self.refresh()
+            self.view.viewport().update()
+
+    # -- details -----------------------------------------------------------------------------------------------
+
+    def toggle_details(self) -> None:
+        """Enter: open or close the details."""
+        wanted = not self.context.settings.get("window/details_open")
+        self.context.settings.set("window/details_open", wanted)
+        self.details.setVisible(wanted and not self._covered)
+        self._refresh_details()
+        if not wanted:
+            self.view.setFocus()
+
+    def sections(self, row_id: str) -> list[Section]:
+        """What the details say about a row."""
+        return []
+
+    def _refresh_details(self) -> None:
+        if self.details.isVisible() and self._front:
+            row_id = self.view.current_id
+            self.details.show_sections(row_id, self.sections(row_id) if row_id else [])
+
+    # -- counts ------------------------------------------------------------------------------------------------
+
+    def status_text(self) -> str:
+        """What is shown, marked and hidden."""
+        shown, total = self.model.rowCount(), self.model.total
+        parts = [f"{shown} of {total} rows" if shown != total else f"{total} row{'' if total == 1 else 's'}"]
+        marked, hidden = len(self.model.marked()), self.model.hidden_marks()
+        if marked:
+            parts.append(f"{marked} marked")
+        if hidden:
+            parts.append(f"{hidden} marked but hidden by the filter, not acted on")
+        if self.model.held:
+            parts.append("order held")
+        return "    ".join(parts)
+
+    def menu_at(self, position: QPoint) -> None:
+        """Open the context menu at a place in the table."""
+        self.view.open_menu(position)

@@ -1,0 +1,259 @@
+"""How cells are painted: state shapes, TTL bars, sparklines, badges, the take cell; one delegate for every table.
+
+``CellDelegate`` reads the model's plain methods (``item``, ``cell``, ``state_of``), never ``QModelIndex.data``, and
+looks nothing up twice: shapes are pixmaps made once, text widths are measured once per text. A full repaint of 480
+cells stays in single-digit milliseconds (facts/gui-performance.md §2). Colours come from the theme; the six state
+colours are used for states only.
+"""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPointF, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFontMetrics, QPainter, QPen, QPixmap, QPolygonF
+from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
+
+from app.contract import LATE_AFTER, STREAM_TTL
+from app.ui.shapes import draw_shape
+from app.ui.theme import Theme
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from app.models.tables.columns import Column, Item
+    from app.models.tables.rows import RowTable
+    from app.ui.table_view import TableView
+
+PAD = 6
+_LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+_RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+_CENTER = int(Qt.AlignmentFlag.AlignCenter)
+_ELIDE = Qt.TextElideMode.ElideRight
+ALIGN = {"left": _LEFT, "right": _RIGHT, "center": _CENTER}
+WIDTHS_KEPT = 20_000
+
+
+class CellDelegate(QStyledItemDelegate):
+    """Paints every cell of one ``TableView``."""
+
+    def __init__(self, view: TableView, theme: Theme) -> None:
+        super().__init__(view)
+        self._view = view
+        self._widths: dict[str, int] = {}
+        self._shapes: dict[tuple[str, str, float], QPixmap] = {}
+        self.set_theme(theme)
+
+    def set_theme(self, theme: Theme) -> None:
+        """Paint with another theme from now on."""
+        self.theme = theme
+        self._shapes.clear()
+        self._widths.clear()
+        self._body = theme.font("body")
+        self._mono = theme.font("mono")
+        self._caption = theme.font("caption")
+        self._metrics = QFontMetrics(self._body)
+        self._mono_metrics = QFontMetrics(self._mono)
+        self._caption_metrics = QFontMetrics(self._caption)
+        self._struck = QPen(theme.color("text3"), 1)
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
+        """Rows are 22 px; columns have fixed widths."""
+        return QSize(80, Theme.ROW)
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """One cell."""
+        view = self._view
+        model = view.table
+        row, number = index.row(), index.column()
+        item = model.item(row)
+        column = model.columns[number]
+        rect: QRect = option.rect  # type: ignore[attr-defined]
+        self._ground(painter, rect, row, item, number)
+        kind = column.kind
+        if kind == "state":
+            self._state(painter, rect, model, item)
+        elif kind == "ttl":
+            self._ttl(painter, rect, model, item, column)
+        elif kind == "spark":
+            self._spark(painter, rect, model.spark_of(item))
+        elif column.key == view.button_key:
+            self._button(painter, rect, model, item, column, row)
+        elif column.key in view.chips:
+            self._chips(painter, rect, model.cell(item, column), item)
+        else:
+            self._text(painter, rect, model.cell(item, column), item, column)
+
+    # -- grounds and text --------------------------------------------------------------------------------------
+
+    def _ground(self, painter: QPainter, rect: QRect, row: int, item: Item, number: int) -> None:
+        theme, view = self.theme, self._view
+        if row == view.current_row:
+            painter.fillRect(rect, theme.color("select" if view.has_keys else "raised"))
+        elif item.marked:
+            painter.fillRect(rect, theme.color("raised"))
+        elif row == view.hover_row:
+            painter.fillRect(rect, theme.color("hover"))
+        if number == view.first_column:
+            if item.marked:
+                painter.fillRect(rect.x(), rect.y(), 4, rect.height(), theme.color("mark"))
+            elif row == view.current_row and view.has_keys:
+                painter.fillRect(rect.x(), rect.y(), 2, rect.height(), theme.color("accent"))
+
+    def _text(self, painter: QPainter, rect: QRect, text: str, item: Item, column: Column) -> None:
+        if not text:
+            return
+        mono = column.kind == "mono"
+        metrics = self._mono_metrics if mono else self._metrics
+        painter.setFont(self._mono if mono else self._body)
+        ghost = item.ghost is not None
+        token = "text3" if ghost else ("text" if column.key in self._view.strong else "text2")
+        painter.setPen(self.theme.color(token))
+        room = rect.width() - 2 * PAD
+        width = self._width(text, metrics, mono)
+        if width > room:
+            text, width = metrics.elidedText(text, _ELIDE, room), room
+        painter.drawText(rect.adjusted(PAD, 0, -PAD, 0), ALIGN[column.align], text)
+        if ghost and column.key in self._view.strong:
+            y = rect.y() + rect.height() // 2 + 1
+            left = rect.x() + PAD if column.align == "left" else rect.right() - PAD - width
+            painter.setPen(self._struck)
+            painter.drawLine(left, y, left + width, y)
+
+    def _width(self, text: str, metrics: QFontMetrics, mono: bool) -> int:
+        key = f"\0{text}" if mono else text
+        width = self._widths.get(key)
+        if width is None:
+            if len(self._widths) > WIDTHS_KEPT:
+                self._widths.clear()
+            width = self._widths[key] = metrics.horizontalAdvance(text)
+        return width
+
+    # -- state -------------------------------------------------------------------------------------------------
+
+    def _state(self, painter: QPainter, rect: QRect, model: RowTable, item: Item) -> None:
+        state = model.state_of(item)
+        if state is None:
+            return
+        pending = self._view.pending_for(item.id)
+        key = state.word.key
+        y = rect.y() + (rect.height() - 12) // 2
+        painter.drawPixmap(rect.x() + PAD + 2, y, self._shape(state.word.shape, key, painter))
+        painter.setFont(self._body)
+        painter.setPen(self.theme.color(key))
+        text = state.text if pending is None else f"{pending.verb.label} in {pending.left:.1f} s"
+        box = rect.adjusted(PAD + 20, 0, -2, 0)
+        if self._width(text, self._metrics, False) > box.width():
+            text = self._metrics.elidedText(text, _ELIDE, box.width())
+        painter.drawText(box, _LEFT, text)
+        if pending is not None:
+            whole = rect.width() - 2 * PAD
+            painter.fillRect(QRect(rect.x() + PAD, rect.bottom() - 2, whole, 2), self.theme.color("bar"))
+            left = int(whole * pending.fraction)
+            painter.fillRect(QRect(rect.x() + PAD, rect.bottom() - 2, left, 2), self.theme.color("accent"))
+
+    def _shape(self, shape: str, token: str, painter: QPainter) -> QPixmap:
+        ratio = painter.device().devicePixelRatio()
+        key = (shape, token, ratio)
+        pixmap = self._shapes.get(key)
+        if pixmap is None:
+            pixmap = QPixmap(int(12 * ratio), int(12 * ratio))
+            pixmap.setDevicePixelRatio(ratio)
+            pixmap.fill(QColor(0, 0, 0, 0))
+            inner = QPainter(pixmap)
+            draw_shape(inner, shape, self.theme.color(token), 12.0)
+            inner.end()
+            self._shapes[key] = pixmap
+        return pixmap
+
+    # -- TTL, sparkline, badges, take --------------------------------------------------------------------------
+
+    def _ttl(self, painter: QPainter, rect: QRect, model: RowTable, item: Item, column: Column) -> None:
+        left = model.ttl_of(item)
+        theme = self.theme
+        if left is None:
+            self._text(painter, rect, model.cell(item, column), item, column)
+            return
+        number = f"{max(0.0, left):.0f}"
+        painter.setFont(self._body)
+        bar = QRect(rect.x() + PAD, rect.y() + rect.height() // 2 - 2, rect.width() - 2 * PAD - 24, 5)
+        painter.fillRect(bar, theme.color("bar"))
+        share = min(1.0, max(0.0, left / STREAM_TTL))
+        token = "text3" if left > STREAM_TTL - LATE_AFTER else ("stale" if left > 10 else "fault")
+        painter.fillRect(QRect(bar.x(), bar.y(), int(bar.width() * share), bar.height()), theme.color(token))
+        ground = theme.color("bg")
+        for tick in (10, 20):
+            painter.fillRect(bar.x() + bar.width() * tick // 30, bar.y() - 1, 1, bar.height() + 2, ground)
+        painter.setPen(theme.color("text2" if token == "text3" else token))
+        painter.drawText(rect.adjusted(PAD, 0, -PAD, 0), _RIGHT, number)
+
+    def _spark(self, painter: QPainter, rect: QRect, values: Sequence[float]) -> None:
+        if len(values) < 2:
+            return
+        theme = self.theme
+        left, right = rect.x() + PAD, rect.right() - PAD
+        top, height = rect.y() + 4, rect.height() - 8
+        step = (right - left) / max(23, len(values) - 1)
+        x0 = right - step * (len(values) - 1)
+        points = [
+            QPointF(x0 + step * i, top + height * (1 - min(1.0, value / STREAM_TTL)))
+            for i, value in enumerate(values)
+            if not isnan(value)
+        ]
+        late = max(values) > LATE_AFTER
+        painter.setPen(QPen(theme.color("stale" if late else "text3"), 1))
+        painter.drawPolyline(QPolygonF(points))
+
+    def _chips(self, painter: QPainter, rect: QRect, text: str, item: Item) -> None:
+        if not text:
+            return
+        theme = self.theme
+        painter.setFont(self._caption)
+        x = rect.x() + PAD
+        for word in text.split(", "):
+            room = rect.right() - PAD - x
+            if room < 24:
+                break
+            word = self._caption_metrics.elidedText(word, _ELIDE, room - 10)
+            width = self._caption_metrics.horizontalAdvance(word) + 10
+            box = QRectF(x, rect.y() + 3, width, rect.height() - 6)
+            painter.fillRect(box, theme.color("line2" if item.ghost is None else "line"))
+            painter.setPen(theme.color("text" if item.ghost is None else "text3"))
+            painter.drawText(box, _CENTER, word)
+            x += width + 4
+
+    def _button(
+        self, painter: QPainter, rect: QRect, model: RowTable, item: Item, column: Column, row: int
+    ) -> None:
+        text = model.cell(item, column)
+        if not text or item.ghost is not None:
+            return
+        theme, view = self.theme, self._view
+        near = row in (view.hover_row, view.current_row)
+        alive = not view.blocked
+        painter.setFont(self._body)
+        countdown = view.countdown_for(item.id)
+        box = rect.adjusted(PAD - 2, 2, -PAD, -2)
+        if countdown is not None:
+            painter.fillRect(box, theme.color("bar"))
+            width = int(box.width() * countdown.fraction)
+            painter.fillRect(QRect(box.x(), box.y(), width, box.height()), theme.color("line2"))
+            painter.setPen(theme.color("changing"))
+            painter.drawText(box, _CENTER, countdown.text)
+            return
+        warned = view.warns(item.id)
+        if near and alive:
+            pressed = view.pressed_id == item.id
+            painter.setPen(QPen(theme.color("accent"), 1))
+            painter.setBrush(theme.color("select" if pressed else "bg"))
+            painter.drawRoundedRect(QRectF(box).adjusted(0.5, 0.5, -0.5, -0.5), 3, 3)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+        token = "stale" if warned else ("text" if near and alive else "text3")
+        painter.setPen(theme.color(token if alive else "text3"))
+        shown = text
+        if self._width(shown, self._metrics, False) > box.width() - 8:
+            shown = self._metrics.elidedText(shown, _ELIDE, box.width() - 8)
+        painter.drawText(box, _CENTER, shown)

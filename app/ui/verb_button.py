@@ -1,0 +1,54 @@
+"""A button for a verb: its words, whether it can be pressed and why not, all from the declaration in ``verbs.py``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QPushButton
+
+from app.ui.keymap_overlay import key_name
+from app.ui.theme import escape_tooltip, set_role
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from app.ui.context import Context
+    from app.ui.verb import Verb
+
+
+class VerbButton(QPushButton):
+    """Presses its verb for what ``targets`` names at that moment; never takes the keyboard from the table."""
+
+    def __init__(self, context: Context, verb: Verb, targets: Callable[[], Sequence[str]]) -> None:
+        super().__init__(verb.label)
+        self.context = context
+        self.verb = verb
+        self._targets = targets
+        self.setProperty("kind", verb.button)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.clicked.connect(self.press_verb)
+
+    def press_verb(self) -> None:
+        """The button was pressed."""
+        self.context.actions.press(self.verb.name, list(self._targets()))
+
+    def refresh(self, hidden: int) -> None:
+        """Say what a press would do now; ``hidden`` marks are counted and never acted on."""
+        ids = list(self._targets())
+        title = self.verb.title(self.context, ids) if self.verb.title else self.verb.label
+        if len(ids) > 1:
+            title += f"  {len(ids)} marked"
+        if hidden:
+            title += f"  ({hidden} hidden not)"
+        reason = self.context.actions.why_not(self.verb.name, ids)
+        text = f"{title}   {key_name(self.verb.key)}" if self.verb.key else title
+        if self.text() != text:
+            self.setText(text)
+        if self.isEnabled() == bool(reason):
+            self.setEnabled(not reason)
+        tip = escape_tooltip(reason or self.verb.help)
+        if self.toolTip() != tip:
+            self.setToolTip(tip)
+        warned = bool(self.verb.warning and len(ids) == 1 and self.verb.warning(self.context, ids[0]))
+        set_role(self, "true" if warned else "false", name="warned")
