@@ -53,7 +53,7 @@ _OUTCOMES: dict[str, Outcome] = {
 }
 MAX_PAYLOAD = 1024 * 1024
 """What nats-server carries in one message unless it is told otherwise."""
-HISTORY_WAIT = 2.0
+HISTORY_WAIT = 3.0
 """Seconds that a query of the history waits for what was answered before it."""
 
 
@@ -254,7 +254,8 @@ class Streams:
 
     async def history(self, query: HistoryQuery) -> list[HistoryRow]:
         """Sessions past and present, newest first, with everything answered before this call."""
-        await self._history.caught_up(HISTORY_WAIT)
+        if not await self._history.caught_up(HISTORY_WAIT):
+            raise Unavailable("The history is catching up; what was answered last is not in it yet")
         return await self._database.history(query)
 
     async def _on_stream_heartbeat(self, subject: str, _payload: bytes) -> None:

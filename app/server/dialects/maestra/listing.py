@@ -7,7 +7,7 @@ forgotten when an event says that a row has changed. Used by ``routes.py``.
 from __future__ import annotations
 
 from app.contract import SessionRow
-from app.server.dialects.maestra.wire import array, session_json, stream_json, type_json
+from app.server.dialects.maestra.wire import array, enclosed, session_json, stream_json, type_json
 from app.server.events import Published
 from app.server.streams.registry import Streams
 
@@ -20,7 +20,6 @@ class Listing:
         self._streams: dict[str, bytes] = {}
         self._sessions: dict[str, bytes] = {}
         self._stream_of: dict[str, str] = {}
-        self._types: tuple[int, bytes] | None = None
         streams.events.subscribe(self._on_event)
 
     def stream(self, stream_id: str) -> bytes:
@@ -33,29 +32,38 @@ class Listing:
 
     def streams(self, stream_type: str | None = None) -> bytes:
         """All live streams, or those of one type; oldest first."""
+        if not stream_type:
+            return array(self._all_streams())
         rows = self._registry.state.streams
-        if stream_type:
-            return array([self.stream(row.id) for row in rows.values() if row.stream_type == stream_type])
-        known = self._streams
-        return array([known.get(stream_id) or self.stream(stream_id) for stream_id in rows])
+        return array([self.stream(row.id) for row in rows.values() if row.stream_type == stream_type])
 
     def sessions(self, stream_id: str | None = None) -> bytes:
         """All live sessions, or those of one stream; oldest first."""
-        if stream_id:
-            return array([self._session(row) for row in self._registry.state.sessions_of(stream_id)])
-        known = self._sessions
-        return array([known.get(row.id) or self._session(row) for row in self._registry.state.sessions.values()])
+        if not stream_id:
+            return array(self._all_sessions())
+        return array([self._session(row) for row in self._registry.state.sessions_of(stream_id)])
 
     def types(self) -> bytes:
         """All stream types, by name."""
-        rows = self._registry.types.rows
-        if self._types is None or self._types[0] != len(rows):
-            self._types = len(rows), array([type_json(row) for row in rows.values()])
-        return self._types[1]
+        return array(self._all_types())
 
     def state(self) -> bytes:
         """Everything, as of one moment."""
-        return b'{"streams":%b,"sessions":%b,"stream_types":%b}' % (self.streams(), self.sessions(), self.types())
+        parts = enclosed(b'{"streams":[', self._all_streams(), b"]")
+        parts += enclosed(b'"sessions":[', self._all_sessions(), b"]")
+        parts += enclosed(b'"stream_types":[', self._all_types(), b"]}")
+        return b",".join(parts)
+
+    def _all_streams(self) -> list[bytes]:
+        known = self._streams
+        return [known.get(stream_id) or self.stream(stream_id) for stream_id in self._registry.state.streams]
+
+    def _all_sessions(self) -> list[bytes]:
+        known = self._sessions
+        return [known.get(row.id) or self._session(row) for row in self._registry.state.sessions.values()]
+
+    def _all_types(self) -> list[bytes]:
+        return [type_json(row) for row in self._registry.types.rows.values()]
 
     def _session(self, row: SessionRow) -> bytes:
         known = self._sessions.get(row.id)
