@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import random
 import time
 from collections.abc import Callable
@@ -209,8 +210,7 @@ class FeedClient:
         except TimeoutError as error:
             raise _Broken("unreachable", f"{base} does not answer.") from error
         except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
-            raise _Broken("unreachable", f"No broker answers at {base}: {reason}") from error
+            raise _Broken("unreachable", f"No broker answers at {base}: {_reason(error)}.") from error
         except WebSocketException as error:
             raise _Broken("closed", f"The feed of {base} broke: {str(error) or type(error).__name__}") from error
 
@@ -339,3 +339,10 @@ def _refusal(base: str, status: int) -> _Broken:
     if status == 404:
         return _Broken("refused", f"{base} has no console feed: it is not a Callboard broker ({status}).")
     return _Broken("unreachable", f"{base} answered {status} instead of opening the feed.")
+
+
+def _reason(error: OSError) -> str:
+    """Why no connection came about, in the words of the system."""
+    if error.errno is not None:
+        return os.strerror(error.errno)
+    return str(error) or type(error).__name__

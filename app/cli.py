@@ -1,0 +1,306 @@
+"""The command line: the roles of CONTRACT.md and the one-line verbs for scripts and show control.
+
+Called by ``python -m app`` and the ``callboard`` script. Each role's main is imported inside its command, so that
+``--help`` and the verbs start without Qt and without a web framework. Whatever goes wrong is one line on standard
+error and an exit status: 1 refused, 2 used or set up wrongly, 3 no broker (or a port or data folder in use).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from app import __version__
+from app.errors import CallboardError, ConfigError, PortInUse
+
+REFUSED, USAGE, NO_BROKER = 1, 2, 3
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+broker_option = click.option("--broker", metavar="URL", help="A broker elsewhere, such as http://10.0.0.5:8080.")
+data_dir_option = click.option(
+    "--data-dir", metavar="DIR", type=click.Path(path_type=Path), help="The data folder; its broker is the one used."
+)
+
+
+class Refused(Exception):
+    """The broker or the request does not allow it: one line, and the exit status."""
+
+    def __init__(self, text: str, status: int = REFUSED) -> None:
+        super().__init__(text)
+        self.text = text
+        self.status = status
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="callboard")
+@broker_option
+@data_dir_option
+@click.pass_context
+def cli(context: click.Context, broker: str | None, data_dir: Path | None) -> None:
+    """Callboard: the board backstage for the streams of a show. Without a command: the console."""
+    context.obj = {"broker": broker, "data_dir": data_dir}
+    if context.invoked_subcommand is None:
+        _checked_url(broker)
+        from app.ui.main import main as console
+
+        raise SystemExit(console(broker=broker, data_dir=_data_dir(data_dir)))
+
+
+# -- serve -----------------------------------------------------------------------------------------------------
+
+SERVE_OPTIONS: tuple[tuple[str, str], ...] = (
+    ("host", "Address to listen on (127.0.0.1)."),
+    ("port", "Main port (8080); 0 is any free one, here and below."),
+    ("monibuca-port", "Port of the Monibuca dialect (8180)."),
+    ("streamkit-port", "Port of the StreamKit dialect (4545)."),
+    ("instinct-port", "Port of the Instinct dialect (42069)."),
+    ("nats-port", "Port of the embedded NATS server (4222)."),
+    ("nats-url", "Use this NATS server instead of the embedded one."),
+    ("data-dir", "The data folder (the user's data folder)."),
+    ("redis-url", "Live state in Redis."),
+    ("database-url", "PostgreSQL instead of SQLite."),
+    ("tls-cert", "Certificate for TLS, PEM."),
+    ("tls-key", "Its key."),
+    ("log-level", "debug, info, warning or error (info)."),
+    ("durability", "normal, or power: survive a power cut too (normal)."),
+    ("name", "The broker's name on the strip (the host's name)."),
+)
+SERVE_LISTS: tuple[tuple[str, str], ...] = (
+    ("allow-networks", "Networks that may reach this broker, CIDR, with commas or repeated."),
+    ("allow-origins", "Origins of web pages that may call this broker."),
+    ("allow-hosts", "Further names under which this broker is called."),
+)
+
+
+def _serve_options(command: F) -> F:
+    """Add every setting of ``serve``; their values stay texts, since ``config.py`` checks them all alike."""
+    for name, text in reversed(SERVE_LISTS):
+        command = click.option(f"--{name}", multiple=True, metavar="LIST", help=text)(command)
+    for name, text in reversed(SERVE_OPTIONS):
+        command = click.option(f"--{name}", metavar="VALUE", help=text)(command)
+    return command
+
+
+@cli.command()
+@_serve_options
+@click.option("--allow-plain", is_flag=True, default=None, help="Accept passwords and keys without TLS off loopback.")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="The TOML configuration.")
+@click.pass_context
+def serve(context: click.Context, /, config: Path | None, **options: Any) -> None:
+    """The broker alone.
+
+    Each option is also a key of the configuration and a variable CALLBOARD_<NAME>.
+    """
+    from app.config import load_serve_config
+
+    if options["data_dir"] is None and context.obj["data_dir"] is not None:
+        options["data_dir"] = str(context.obj["data_dir"])
+    variable = os.environ.get("CALLBOARD_CONFIG")
+    file = config or (Path(variable) if variable else None)
+    settings = load_serve_config(options, os.environ, file)
+    from app.server.main import run
+
+    raise SystemExit(run(settings, ready=_print_line))
+
+
+def _print_line(line: dict[str, Any]) -> None:
+    """The readiness line, the only thing that ``serve`` ever prints to standard output."""
+    import msgspec
+
+    sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+# -- demo ------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--headless", is_flag=True, help="Without the window; stays until it is ended.")
+@click.option("--publishers", type=click.IntRange(0, 20_000), metavar="N", help="How many streams to advertise.")
+@click.option("--broker", metavar="URL", help="Only the demo's publishers and consumers, on that broker.")
+@click.option("--force", is_flag=True, help="With --broker: although other streams live there.")
+@click.option("--nats-url", metavar="URL", help="With --broker: the NATS server of that broker.")
+@data_dir_option
+def demo(
+    headless: bool, publishers: int | None, broker: str | None, force: bool, nats_url: str | None, data_dir: Path | None
+) -> None:
+    """A living venue to try Callboard on.
+
+    Console, broker, publishers and consumers, in a data folder and on ports of their own.
+    """
+    from app.demo import main as venue
+    from app.demo.house import Place
+
+    if broker is not None:
+        place = Place(_checked_url(broker), nats_url, _token_for(broker, _data_dir(None)))
+        raise SystemExit(venue.visit(place, publishers, force=force, ready=_print_line))
+    folder = data_dir or _data_dir(None) / "demo"
+    if headless:
+        raise SystemExit(venue.headless(folder, publishers, ready=_print_line))
+    with venue.beside_window(folder, publishers):
+        from app.ui.main import main as console
+
+        code = console(broker=None, data_dir=folder, serve_options=venue.SERVE_OPTIONS, demo=True)
+    raise SystemExit(code)
+
+
+@cli.command("demo-clients", hidden=True)
+@click.option("--publishers", type=int)
+@click.option("--data-dir", type=click.Path(path_type=Path), required=True)
+def demo_clients(publishers: int | None, data_dir: Path) -> None:
+    """The demo's publishers and consumers beside the window; ends, with the broker, when its standard input does."""
+    from app.demo import main as venue
+
+    raise SystemExit(venue.companions(data_dir, publishers))
+
+
+# -- one-line verbs --------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("stream")
+@click.option("--as", "preset", required=True, metavar="PRESET", help="The consumer preset, by name or id.")
+@broker_option
+@data_dir_option
+@click.pass_context
+def take(context: click.Context, stream: str, preset: str, broker: str | None, data_dir: Path | None) -> None:
+    """Take STREAM to the consumer of a preset.
+
+    STREAM is an id, the beginning of an id, or a name.
+    """
+    from app.client import verbs
+
+    address = _address(context, broker, data_dir)
+    _say(verbs.run(verbs.take_stream(address, stream, preset)))
+
+
+@cli.command()
+@click.argument("session")
+@broker_option
+@data_dir_option
+@click.pass_context
+def kick(context: click.Context, session: str, broker: str | None, data_dir: Path | None) -> None:
+    """End SESSION.
+
+    SESSION is an id, the beginning of an id, or the name of its stream or consumer.
+    """
+    from app.client import verbs
+
+    address = _address(context, broker, data_dir)
+    _say(verbs.run(verbs.kick_session(address, session)))
+
+
+def _later(name: str, subject: str) -> None:
+    """Declare a command of CONTRACT.md that is not there yet: refused in one clear line, and not in the help."""
+
+    @cli.command(name, hidden=True, context_settings={"ignore_unknown_options": True, "help_option_names": []})
+    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
+    def refuse(rest: tuple[str, ...]) -> None:
+        raise Refused(f"{name}: this version of Callboard has no {subject} yet.", USAGE)
+
+
+_later("drain", "agents to drain")
+_later("agent", "agents")
+
+
+# -- what the commands share -----------------------------------------------------------------------------------
+
+
+def _say(outcome: Any) -> None:
+    """Print what a verb did, or refuse in its words."""
+    if not outcome.ok:
+        raise Refused(outcome.text)
+    click.echo(outcome.text)
+
+
+def _address(context: click.Context, broker: str | None, data_dir: Path | None) -> Any:
+    """The broker that a verb speaks to: the one given, or the one that runs in the data folder."""
+    from app.client.verbs import Address
+
+    url = broker or context.obj["broker"]
+    folder = _data_dir(data_dir or context.obj["data_dir"])
+    if url is not None:
+        url = _checked_url(url)
+        return Address(url, _token_for(url, folder))
+    from app.client.broker_file import main_url, read_token, running_broker
+
+    found = running_broker(folder)
+    main = main_url(found) if found is not None else None
+    if main is None:
+        raise Refused(f"No broker runs in {folder}; start one with `callboard` or `callboard serve`.", NO_BROKER)
+    return Address(main, read_token(folder))
+
+
+def _token_for(url: str, data_dir: Path) -> str | None:
+    """The token of a broker given by address: CALLBOARD_TOKEN, our own broker's, or the keyring's."""
+    token = os.environ.get("CALLBOARD_TOKEN")
+    if token:
+        return token
+    from app.client.broker_file import main_url, read_token, running_broker
+    from app.client.transport import base_url_of
+
+    own = running_broker(data_dir)
+    if own is not None and main_url(own) == base_url_of(url):
+        return read_token(data_dir)
+    from app.client.credentials import Credentials, CredentialsError
+    from app.client.verbs import run
+
+    try:
+        return run(Credentials().get(url))
+    except CredentialsError:
+        return None
+
+
+def _checked_url(broker: str | None) -> str:
+    """A broker's address in canonical form."""
+    from app.client.transport import base_url_of
+
+    return base_url_of(broker) if broker is not None else ""
+
+
+def _data_dir(given: Path | None) -> Path:
+    """The data folder as the broker will understand it; a broken configuration is the broker's to report."""
+    from app import paths
+    from app.config import load_serve_config
+
+    options = {"data_dir": None if given is None else str(given)}
+    try:
+        return load_serve_config(options, os.environ, None).data_dir
+    except ConfigError:
+        return (given or Path(os.environ.get("CALLBOARD_DATA_DIR") or paths.data_dir())).expanduser().absolute()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status. Every expected failure is one line on standard error."""
+    try:
+        result = cli.main(
+            args=None if arguments is None else list(arguments), prog_name="callboard", standalone_mode=False
+        )
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except Refused as error:
+        return _fail(error.text, error.status)
+    except ConfigError as error:
+        return _fail(error.message, USAGE)
+    except PortInUse as error:
+        return _fail(error.message, NO_BROKER)
+    except CallboardError as error:
+        no_broker = error.code in ("unreachable", "timeout")
+        return _fail(error.message, NO_BROKER if no_broker else REFUSED)
+    except KeyboardInterrupt:
+        return 130
+    return result if isinstance(result, int) else 0
+
+
+def _fail(text: str, code: int) -> int:
+    line = " ".join(text.split())
+    sys.stderr.write(f"callboard: {line}\n")
+    return code

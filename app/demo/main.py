@@ -1,0 +1,250 @@
+"""The demo's roles: headless, on a broker elsewhere, and beside the window; the composition root of ``app/demo``.
+
+Called by ``app/cli.py`` (``callboard demo``, ``demo-clients``). The demo has a data folder and ports of its own, so it
+never meets the real board; whichever way it ends, its publishers, its consumers and its own broker end with it.
+Beside the window its people live in a child process, so that they take no time from the window's thread; that child
+ends, and takes the broker along, when its standard input closes, which the death of the console does too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from app.client.broker_file import main_url, process_runs, read_token, running_broker
+from app.client.child import broker_command
+from app.client.process import BrokerState, EmbeddedBroker
+from app.demo.house import Place
+from app.demo.venue import Venue, others
+from app.errors import CallboardError, ConfigError, Forbidden, PortInUse, Unavailable
+
+SERVE_OPTIONS = ("--port", "0", "--nats-port", "0")
+"""The demo's broker takes free ports; dialects of later issues add theirs here."""
+DEMO_FILE = "demo.json"
+LOOK_EVERY = 0.3
+BROKER_WITHIN = 90.0
+"""Seconds that the broker beside the window may take to appear."""
+LEAVE_WITHIN = 20.0
+DEFAULT_NATS_PORT = 4222
+
+Ready = Callable[[dict[str, Any]], None]
+
+
+class _Owner(msgspec.Struct):
+    """``demo.json``: the demo that uses a folder."""
+
+    pid: int
+    started_at: float
+
+
+def headless(data_dir: Path, publishers: int | None, *, ready: Ready) -> int:
+    """Broker and people without a window, until SIGTERM or SIGINT; the exit status."""
+    with _own(data_dir):
+        return asyncio.run(_headless(data_dir, publishers, ready))
+
+
+def visit(place: Place, publishers: int | None, *, force: bool, ready: Ready) -> int:
+    """Only the people, on a broker that runs already, until SIGTERM or SIGINT; the exit status."""
+    return asyncio.run(_visit(place, publishers, force, ready))
+
+
+def companions(data_dir: Path, publishers: int | None) -> int:
+    """The child beside the window: people for the broker of ``data_dir`` until standard input closes."""
+    return asyncio.run(_companions(data_dir, publishers))
+
+
+@contextlib.contextmanager
+def beside_window(data_dir: Path, publishers: int | None) -> Iterator[None]:
+    """While the window is open, ``companions`` live in a child process; leaving ends them and the demo's broker."""
+    with _own(data_dir):
+        arguments = [*broker_command(), "demo-clients", "--data-dir", str(data_dir)]
+        if publishers is not None:
+            arguments += ["--publishers", str(publishers)]
+        flags: dict[str, Any] = {"start_new_session": True} if sys.platform != "win32" else {}
+        child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, **flags)
+        try:
+            yield
+        finally:
+            if child.stdin is not None:
+                child.stdin.close()
+            try:
+                child.wait(LEAVE_WITHIN)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+# -- roles -----------------------------------------------------------------------------------------------------
+
+
+async def _headless(data_dir: Path, publishers: int | None, ready: Ready) -> int:
+    ended = _on_signals()
+    states: asyncio.Queue[BrokerState] = asyncio.Queue()
+    broker = EmbeddedBroker(data_dir, states.put_nowait, options=SERVE_OPTIONS)
+    try:
+        state = await broker.start()
+        place = _place(data_dir)
+        if state.state != "running" or place is None:
+            raise PortInUse(state.text or "The demo's broker did not start.")
+        ready({"ready": True, "pid": os.getpid(), "broker_pid": state.pid, "main": place.url, "nats": place.nats_url})
+        async with Venue(place, publishers, own=True) as venue:
+            await _until(ended, broker.run(), venue.run(), _follow(data_dir, venue))
+    finally:
+        await broker.stop()
+    return 0
+
+
+async def _visit(place: Place, publishers: int | None, force: bool, ready: Ready) -> int:
+    ended = _on_signals()
+    strangers = await others(place)
+    if strangers and not force:
+        raise Forbidden(f"{strangers} other streams live on {place.url}; the demo goes there only with --force.")
+    place = Place(place.url, place.nats_url or await _nats_of(place), place.token)
+    try:
+        async with Venue(place, publishers, own=False) as venue:
+            ready({"ready": True, "pid": os.getpid(), "main": place.url, "nats": place.nats_url})
+            await _until(ended, venue.run())
+    except (OSError, TimeoutError) as error:
+        raise Unavailable(f"The NATS server at {place.nats_url} does not answer; give it as --nats-url.") from error
+    return 0
+
+
+async def _companions(data_dir: Path, publishers: int | None) -> int:
+    ended = _on_signals()
+    _end_with_stdin(ended)
+    place = await _first_place(data_dir, ended)
+    if place is None:
+        return 0
+    try:
+        async with Venue(place, publishers, own=True) as venue:
+            await _until(ended, venue.run(), _follow(data_dir, venue))
+    finally:
+        broker = EmbeddedBroker(data_dir)
+        if await asyncio.to_thread(running_broker, data_dir) is not None:
+            await broker.start()
+            await broker.stop()
+    return 0
+
+
+# -- what they are made of -------------------------------------------------------------------------------------
+
+
+async def _until(ended: asyncio.Event, *lives: Coroutine[Any, Any, Any]) -> None:
+    """Run everything until ``ended``; what fails ends the rest and is raised."""
+    tasks = [asyncio.ensure_future(life) for life in (ended.wait(), *lives)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _follow(data_dir: Path, venue: Venue) -> None:
+    """Move the people when the broker has come back at another address."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY)
+        place = await asyncio.to_thread(_place, data_dir)
+        if place is not None and place != venue.house.place:
+            try:
+                await venue.move(place)
+            except (OSError, TimeoutError, CallboardError):
+                continue  # not there yet; the next look tries again
+
+
+async def _first_place(data_dir: Path, ended: asyncio.Event) -> Place | None:
+    """Where the broker is, once it is; None when the window closed, or no broker came, before."""
+    try:
+        async with asyncio.timeout(BROKER_WITHIN):
+            while not ended.is_set():
+                place = await asyncio.to_thread(_place, data_dir)
+                if place is not None:
+                    return place
+                await asyncio.sleep(LOOK_EVERY)
+    except TimeoutError:
+        return None
+    return None
+
+
+def _place(data_dir: Path) -> Place | None:
+    """Where the broker of a data folder is reached now; None while there is none."""
+    found = running_broker(data_dir)
+    url = main_url(found) if found is not None else None
+    if found is None or url is None:
+        return None
+    return Place(url, found.urls.get("nats"), read_token(data_dir))
+
+
+async def _nats_of(place: Place) -> str:
+    """The NATS server of a broker elsewhere: as it says itself, else the usual port of its machine."""
+    from app.client.api import ApiError, BrokerClient
+
+    if place.token is not None:
+        async with BrokerClient(place.url, place.token) as client:
+            try:
+                return (await client.broker()).urls["nats"]
+            except (ApiError, KeyError):
+                pass  # not a token of that broker: guess
+    return f"nats://{urlsplit(place.url).hostname}:{DEFAULT_NATS_PORT}"
+
+
+def _on_signals() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, ended.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(ended.set))
+    return ended
+
+
+def _end_with_stdin(ended: asyncio.Event) -> None:
+    """Set ``ended`` when standard input closes, by will or by the death of who holds its other end."""
+    import threading
+
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        while sys.stdin.buffer.read(1024):
+            pass
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=wait, name="stdin", daemon=True).start()
+
+
+@contextlib.contextmanager
+def _own(data_dir: Path) -> Iterator[None]:
+    """One demo per folder. ``PortInUse`` names the one that is there."""
+    import psutil
+
+    path = data_dir / DEMO_FILE
+    try:
+        other = msgspec.json.decode(path.read_bytes(), type=_Owner)
+    except (OSError, msgspec.DecodeError):
+        other = None
+    if other is not None and other.pid != os.getpid() and process_runs(other.pid, other.started_at):
+        raise PortInUse(f"Another demo uses {data_dir}, process {other.pid}: end it, or give this one its --data-dir.")
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.encode(_Owner(os.getpid(), psutil.Process().create_time())))
+    except OSError as error:
+        raise ConfigError(f"The data folder {data_dir} cannot be used: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
