@@ -1,0 +1,139 @@
+"""What the pictures' pages are answered when they ask the broker: a stand-in client with a night's history.
+
+Only for ``shots.py``: it has the methods that pages call to read, with the signatures of ``BrokerClient``, and
+answers at once with contract rows of ``shot_venue.py``. It changes nothing.
+"""
+
+from __future__ import annotations
+
+from app.client.shapes import AccessView, ApiKey, BrokerView, NewApiKey, Page
+from app.contract import AuditRow, HistoryRow
+from app.ui.shot_venue import DAY, NOW, STREAMS, session_id, stream_id
+
+CONSUMERS = (
+    ("wall-main", "10.0.40.50"), ("mon-conductor", "10.0.40.71"), ("rec-a", "10.0.40.80"), ("truck-1", "10.0.90.10"),
+    ("led-side", "10.0.40.52"),
+)  # fmt: skip
+ENDINGS = ("stopped", "stopped", "expired", "stopped", "withdrawn")
+OPERATORS = ("kim", "kim", "alex", "kim", "sam")
+
+
+class StillClient:
+    """A broker that answers and does not move."""
+
+    base_url = "http://127.0.0.1:8080"
+    operator = "kim"
+
+    async def history(
+        self,
+        *,
+        stream_id: str | None = None,
+        publisher_id: str | None = None,
+        consumer_id: str | None = None,
+        page: Page = Page(),
+    ) -> list[HistoryRow]:
+        """Sessions of the last weeks, newest first."""
+        rows = [row for row in history_rows() if _within(row.time, row.id, page)]
+        return rows[: page.limit or 50]
+
+    async def audit(
+        self, *, operator: str | None = None, verb: str | None = None, object_id: str | None = None, page: Page = Page()
+    ) -> list[AuditRow]:
+        """Acts of tonight, newest first."""
+        rows = [row for row in audit_rows() if _within(row.at, row.id, page)]
+        return rows[: page.limit or 50]
+
+    async def access(self) -> AccessView:
+        """A broker that one network and one desk may use."""
+        return AccessView(
+            host="0.0.0.0",  # noqa: S104 - what an operator chose on the picture
+            allow_networks=["10.0.40.0/24", "10.0.90.10/32"],
+            urls=["http://10.0.40.2:8080", "nats://10.0.40.2:4222"],
+            words=[
+                "On this machine, every program may advertise and request streams.",
+                "From 10.0.40.0/24 and 10.0.90.10/32, every machine may advertise and request streams, without a key.",
+                "From anywhere else, only clients with one of the 2 API keys.",
+                "This console's own interface needs the console token or stays closed, wherever the caller is.",
+            ],
+            keys=[
+                ApiKey(id="key-1", name="lighting desk", created_at=NOW - 12 * DAY),
+                ApiKey(id="key-2", name="broadcast truck", created_at=NOW - 0.3 * DAY),
+            ],
+        )
+
+    async def add_key(self, name: str) -> NewApiKey:
+        """A key as it is shown once."""
+        return NewApiKey(id="key-3", name=name, key="cbk_p3Vt9c0Zr2yJmE6sWqLd8xTb4nUhA1fK")
+
+    async def broker(self) -> BrokerView:
+        """What the broker says of itself."""
+        return BrokerView(
+            pid=4711, version="0.1.0", name="Grand Theatre", started_at=NOW - 9500, host="0.0.0.0",  # noqa: S104
+            data_dir="/home/kim/.local/share/callboard", protocol=1,
+            urls={"main": "http://127.0.0.1:8080", "nats": "nats://127.0.0.1:4222"},
+        )  # fmt: skip
+
+    async def record_audit(self, *_args: object, **_named: object) -> None:
+        """Nothing is written down on a picture."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def history_rows(count: int = 240) -> list[HistoryRow]:
+    """Sessions, newest first: some still run, the rest ended one way or another."""
+    rows = []
+    for number in range(count):
+        index = (number * 5) % len(STREAMS)
+        name, kind, publisher, protocol, address, port, *_ = STREAMS[index]
+        consumer, consumer_address = CONSUMERS[(number * 3) % len(CONSUMERS)]
+        began = NOW - 140 - number * (410 if number < 40 else 9000) - (number * 7919 % 290)
+        runs = number < 4
+        length = None if runs else 45.0 + (number * 613 % 5400)
+        rows.append(
+            HistoryRow(
+                id=session_id(5000 + number), time=began, stream_id=stream_id(index), stream_name=name,
+                stream_type=kind, publisher_id=publisher, publisher_address=f"{address}:{port}",
+                consumer_id=consumer, consumer_address=consumer_address, protocol=protocol,
+                status="active" if runs else ENDINGS[number % len(ENDINGS)],
+                ended_at=None if length is None else began + length, duration_seconds=length,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def audit_rows() -> list[AuditRow]:
+    """Acts of tonight, newest first."""
+    acts = [
+        ("take", 0, "wall-main", "ok", "", 38.2), ("kick", 3, "mon-conductor", "cancelled", "cancelled: Esc", 1204.0),
+        ("take", 2, "wall-main", "no_answer", "Publisher did not respond within 5 seconds", 5003.1),
+        ("kick", 10, "led-side", "ok", "", 6.4), ("take", 10, "led-side", "ok", "", 22.9),
+        ("withdraw", 6, "", "ok", "", 9.8), ("take", 4, "truck-1", "ok", "", 31.0),
+        ("take", 7, "truck-1", "rejected", "Publisher rejected the request: all outputs in use", 12.7),
+        ("take", 7, "truck-1", "ok", "", 27.5), ("hold", 3, "mon-conductor", "ok", "", 4.1),
+        ("release", 3, "mon-conductor", "ok", "", 3.9), ("take", 3, "mon-conductor", "ok", "", 44.6),
+    ]  # fmt: skip
+    rows = []
+    for number, (verb, index, consumer, result, detail, milliseconds) in enumerate(acts * 6):
+        name, *_ = STREAMS[index]
+        at = NOW - 95 - number * 191 - (number * 37 % 60)
+        before = {"carries": "Cam 2 stage right"} if verb == "take" and consumer == "wall-main" else None
+        after = {"consumer": consumer} if consumer else {"sessions": 0}
+        if verb in ("kick", "withdraw"):
+            before, after = {"consumer": consumer or "3 sessions", "since": "19:02:11"}, None
+        rows.append(
+            AuditRow(
+                id=f"audit-{number}", at=at, operator=OPERATORS[number % len(OPERATORS)], verb=verb,
+                object=f"{name} → {consumer}" if consumer else name, object_id=stream_id(index), before=before,
+                after=after if result == "ok" else None, result=result, detail=detail, milliseconds=milliseconds,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _within(at: float, row_id: str, page: Page) -> bool:
+    if page.since is not None and at < page.since:
+        return False
+    if page.until is not None and at > page.until:
+        return False
+    return page.before is None or (at, row_id) < page.before
