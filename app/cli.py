@@ -135,11 +135,11 @@ def demo(
     Console, broker, publishers and consumers, in a data folder and on ports of their own.
     """
     from app.demo import main as venue
-    from app.demo.house import Place
 
     if broker is not None:
-        place = Place(_checked_url(broker), nats_url, _token_for(broker, _data_dir(None)))
-        raise SystemExit(venue.visit(place, publishers, force=force, ready=_print_line))
+        url = _checked_url(broker)
+        token = _token_for(url, _data_dir(None))
+        raise SystemExit(venue.visit(url, nats_url, token, publishers, force=force, ready=_print_line))
     folder = data_dir or _data_dir(None) / "demo"
     if headless:
         raise SystemExit(venue.headless(folder, publishers, ready=_print_line))

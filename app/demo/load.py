@@ -1,14 +1,14 @@
-"""Load: a crowd of publishers that advertise, beat and accept, and a flood of equal requests.
+"""Load: a crowd of publishers that advertise, beat and accept.
 
-Called by the demo for the streams beyond its cast, and by ``tests/bench`` and soak tests. Everything goes over a few
-kept-alive connections, and beats are spread evenly, as those of real publishers are.
+Called by the demo for the streams beyond its cast, and by benchmarks. Everything goes over a few kept-alive
+connections, and beats are spread evenly, as those of real publishers are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,28 +24,17 @@ if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
 
-KEPT = 100_000
-"""How many of the last latencies are kept."""
-
 
 @dataclass
 class Tally:
-    """What came back. ``lag`` is how late a beat was sent against its schedule, at worst; seconds."""
+    """What came of the beats so far."""
 
     statuses: Counter[int] = field(default_factory=Counter)
+    """Answers by status; 404 is a TTL that was lost."""
     lost: int = 0
+    """Beats without an answer."""
     lag: float = 0.0
-    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
-
-    @property
-    def answered(self) -> int:
-        """Requests that got an answer."""
-        return self.statuses.total()
-
-    def percentile(self, share: float) -> float:
-        """A latency in seconds below which ``share`` (0..1) of the kept ones lie; 0 without any."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    """How late, in seconds, the latest beat was sent: of this process's own making."""
 
 
 Act = Callable[[HttpLine, int, float], Awaitable[None]]
@@ -156,7 +145,6 @@ class Crowd:
 
     async def _beat(self, line: HttpLine, number: int, late: float) -> None:
         self.beats.lag = max(self.beats.lag, late)
-        began = time.monotonic()
         try:
             status, _ = await line.call("POST", f"/streams/{self.ids[number]}/heartbeat")
             if status == 404:
@@ -164,7 +152,6 @@ class Crowd:
         except Unavailable:
             self.beats.lost += 1
             return
-        self.beats.latencies.append(time.monotonic() - began)
         self.beats.statuses[status] += 1
 
     async def _withdraw(self, line: HttpLine, number: int, late: float) -> None:
@@ -175,32 +162,3 @@ class Crowd:
 
 async def _accept(message: Msg) -> None:
     await message.respond(b'{"accepted":true,"transport_config":{}}')
-
-
-async def flood(
-    url: str, request: Callable[[int], tuple[str, str, bytes]], *, in_flight: int, seconds: float, headers: str = ""
-) -> Tally:
-    """Send ``request(0)``, ``request(1)``, … (method, path, body) with ``in_flight`` at a time, for ``seconds``."""
-    tally = Tally()
-    until = time.monotonic() + seconds
-    numbers = iter(range(1 << 62))
-
-    async def one(line: HttpLine) -> None:
-        try:
-            while time.monotonic() < until:
-                method, path, body = request(next(numbers))
-                began = time.monotonic()
-                try:
-                    status, _ = await line.call(method, path, body, headers)
-                except Unavailable:
-                    tally.lost += 1
-                    continue
-                tally.latencies.append(time.monotonic() - began)
-                tally.statuses[status] += 1
-        finally:
-            line.close()
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(in_flight):
-            group.create_task(one(HttpLine(url)))
-    return tally

@@ -53,9 +53,11 @@ def headless(data_dir: Path, publishers: int | None, *, ready: Ready) -> int:
         return asyncio.run(_headless(data_dir, publishers, ready))
 
 
-def visit(place: Place, publishers: int | None, *, force: bool, ready: Ready) -> int:
+def visit(
+    url: str, nats_url: str | None, token: str | None, publishers: int | None, *, force: bool, ready: Ready
+) -> int:
     """Only the people, on a broker that runs already, until SIGTERM or SIGINT; the exit status."""
-    return asyncio.run(_visit(place, publishers, force, ready))
+    return asyncio.run(_visit(Place(url, nats_url, token), publishers, force, ready))
 
 
 def companions(data_dir: Path, publishers: int | None) -> int:
