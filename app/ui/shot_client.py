@@ -6,6 +6,8 @@ answers at once with contract rows of ``shot_venue.py``. It changes nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.client.shapes import AccessView, ApiKey, BrokerView, NewApiKey, Page
 from app.contract import AuditRow, HistoryRow
 from app.ui.shot_venue import DAY, NOW, STREAMS, session_id, stream_id
@@ -30,16 +32,23 @@ class StillClient:
         stream_id: str | None = None,
         publisher_id: str | None = None,
         consumer_id: str | None = None,
-        page: Page = Page(),
+        page: Page | None = None,
     ) -> list[HistoryRow]:
         """Sessions of the last weeks, newest first."""
+        page = page or Page()
         rows = [row for row in history_rows() if _within(row.time, row.id, page)]
         return rows[: page.limit or 50]
 
     async def audit(
-        self, *, operator: str | None = None, verb: str | None = None, object_id: str | None = None, page: Page = Page()
+        self,
+        *,
+        operator: str | None = None,
+        verb: str | None = None,
+        object_id: str | None = None,
+        page: Page | None = None,
     ) -> list[AuditRow]:
         """Acts of tonight, newest first."""
+        page = page or Page()
         rows = [row for row in audit_rows() if _within(row.at, row.id, page)]
         return rows[: page.limit or 50]
 
@@ -117,8 +126,10 @@ def audit_rows() -> list[AuditRow]:
     for number, (verb, index, consumer, result, detail, milliseconds) in enumerate(acts * 6):
         name, *_ = STREAMS[index]
         at = NOW - 95 - number * 191 - (number * 37 % 60)
-        before = {"carries": "Cam 2 stage right"} if verb == "take" and consumer == "wall-main" else None
-        after = {"consumer": consumer} if consumer else {"sessions": 0}
+        before: dict[str, Any] | None = (
+            {"carries": "Cam 2 stage right"} if verb == "take" and consumer == "wall-main" else None
+        )
+        after: dict[str, Any] | None = {"consumer": consumer} if consumer else {"sessions": 0}
         if verb in ("kick", "withdraw"):
             before, after = {"consumer": consumer or "3 sessions", "since": "19:02:11"}, None
         rows.append(
