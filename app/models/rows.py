@@ -7,7 +7,7 @@ one that fills. A table of the contract is one plain dictionary here, in the ord
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from app.contract import (
     ROWS,
@@ -20,6 +20,10 @@ from app.contract import (
     StreamRow,
     TypeRow,
 )
+
+Consumer = tuple[str, str, int | None]
+"""Id, address and port: what makes two destinations the same."""
+Key = TypeVar("Key", str, Consumer)
 
 
 class Rows:
@@ -43,8 +47,10 @@ class Rows:
             "health": self.health,
         }
         self.sessions_by_stream: dict[str, dict[str, SessionRow]] = {}
-        self.sessions_by_consumer: dict[str, dict[str, SessionRow]] = {}
+        self.sessions_by_consumer: dict[Consumer, dict[str, SessionRow]] = {}
+        self.presets_by_consumer: dict[Consumer, dict[str, PresetRow]] = {}
         self.hold_by_session: dict[str, HoldRow] = {}
+        self.holds_by_preset: dict[str, dict[str, HoldRow]] = {}
         self.running_by_stream: dict[str, dict[str, NegotiationRow]] = {}
 
     def put(self, table: str, row: Row) -> None:
@@ -52,10 +58,15 @@ class Rows:
         if isinstance(row, SessionRow):
             self._unlink_session(row.id)
             self.sessions_by_stream.setdefault(row.stream_id, {})[row.id] = row
-            self.sessions_by_consumer.setdefault(row.consumer_id, {})[row.id] = row
+            self.sessions_by_consumer.setdefault(_consumer(row), {})[row.id] = row
         elif isinstance(row, HoldRow):
             self._unlink_hold(row.id)
             self.hold_by_session[row.session_id] = row
+            if row.preset_id:
+                self.holds_by_preset.setdefault(row.preset_id, {})[row.id] = row
+        elif isinstance(row, PresetRow):
+            self._unlink_preset(row.id)
+            self.presets_by_consumer.setdefault(_consumer(row), {})[row.id] = row
         elif isinstance(row, NegotiationRow):
             self._unlink_negotiation(row.id)
             if row.outcome is None:
@@ -68,44 +79,62 @@ class Rows:
             self._unlink_session(row_id)
         elif table == "hold":
             self._unlink_hold(row_id)
+        elif table == "preset":
+            self._unlink_preset(row_id)
         elif table == "negotiation":
             self._unlink_negotiation(row_id)
         row: Row | None = self.tables[table].pop(row_id, None)
         return row
 
     def carried_by(self, preset: PresetRow) -> Iterator[SessionRow]:
-        """Sessions of the preset's consumer, without those that are held for another preset."""
-        for session in self.sessions_by_consumer.get(preset.consumer_id, {}).values():
-            if self._held_for(session) in (None, preset.id):
+        """Sessions held for the preset, and those of its very consumer that are held for no preset."""
+        for hold in self.holds_by_preset.get(preset.id, {}).values():
+            if hold.session_id in self.sessions:
+                yield self.sessions[hold.session_id]
+        for session in self.sessions_by_consumer.get(_consumer(preset), {}).values():
+            if not self._held_for(session):
                 yield session
 
     def presets_of(self, session: SessionRow) -> Iterator[PresetRow]:
-        """Presets that show ``session``: the one it is held for, else those of its consumer."""
+        """Presets that carry ``session``: the one it is held for, else those with its very consumer."""
         held_for = self._held_for(session)
-        for preset in self.presets.values():
-            if preset.consumer_id == session.consumer_id and held_for in (None, preset.id):
-                yield preset
+        if held_for:
+            if held_for in self.presets:
+                yield self.presets[held_for]
+            return
+        yield from self.presets_by_consumer.get(_consumer(session), {}).values()
 
-    def _held_for(self, session: SessionRow) -> str | None:
+    def _held_for(self, session: SessionRow) -> str:
         hold = self.hold_by_session.get(session.id)
-        return hold.preset_id if hold is not None and hold.preset_id in self.presets else None
+        return hold.preset_id or "" if hold is not None else ""
 
     def _unlink_session(self, row_id: str) -> None:
         if (old := self.sessions.get(row_id)) is not None:
             _drop(self.sessions_by_stream, old.stream_id, row_id)
-            _drop(self.sessions_by_consumer, old.consumer_id, row_id)
+            _drop(self.sessions_by_consumer, _consumer(old), row_id)
 
     def _unlink_hold(self, row_id: str) -> None:
-        old = self.holds.get(row_id)
-        if old is not None and self.hold_by_session.get(old.session_id) is old:
+        if (old := self.holds.get(row_id)) is None:
+            return
+        if self.hold_by_session.get(old.session_id) is old:
             del self.hold_by_session[old.session_id]
+        if old.preset_id:
+            _drop(self.holds_by_preset, old.preset_id, row_id)
+
+    def _unlink_preset(self, row_id: str) -> None:
+        if (old := self.presets.get(row_id)) is not None:
+            _drop(self.presets_by_consumer, _consumer(old), row_id)
 
     def _unlink_negotiation(self, row_id: str) -> None:
         if (old := self.negotiations.get(row_id)) is not None:
             _drop(self.running_by_stream, old.stream_id, row_id)
 
 
-def _drop(index: dict[str, dict[str, Any]], key: str, row_id: str) -> None:
+def _consumer(row: SessionRow | PresetRow) -> Consumer:
+    return row.consumer_id, row.consumer_address, row.consumer_port
+
+
+def _drop(index: dict[Key, dict[str, Any]], key: Key, row_id: str) -> None:
     rows = index.get(key)
     if rows is not None:
         rows.pop(row_id, None)

@@ -60,7 +60,7 @@ class Beats:
         intervals = self._intervals.get(stream_id)
         if intervals is None:
             intervals = self._intervals[stream_id] = array("f")
-        intervals.append(now - before)
+        intervals.append(max(0.0, now - before))
         if len(intervals) >= 2 * INTERVALS_SHOWN:
             del intervals[:INTERVALS_SHOWN]
 

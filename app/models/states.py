@@ -1,7 +1,7 @@
-"""The state vocabulary of UX.md section 2: six words, their glyphs, their colours in three themes, and the rules.
+"""The state vocabulary of UX.md section 2: six words, their glyphs, and the rules.
 
 Read by the tables, the filter, the strip and the theme. Colour is never alone: a state is always written as a
-word, drawn as a shape and carries its age. ``tests/unit/models/test_states.py`` measures the colours.
+word, drawn as a shape and carries its age; the colours are in ``palettes``.
 
 What folds into what, for Maestra:
 
@@ -45,32 +45,6 @@ HELD = Word("held", "HELD", "\N{DOUBLE VERTICAL LINE}", "bars", 3)
 LIVE = Word("live", "LIVE", "\N{BLACK CIRCLE}", "disc", 4)
 OFF = Word("off", "OFF", "\N{EN DASH}", "dash", 5)
 WORDS = {word.key: word for word in (LIVE, CHANGING, HELD, STALE, FAULT, OFF)}
-
-
-class Palette(NamedTuple):
-    """Colours of one theme as hex: the background they were measured on, by word key, and the ON AIR badge."""
-
-    background: str
-    colors: dict[str, str]
-    on_air_text: str
-    on_air_background: str
-
-
-PALETTES = {
-    "dark": Palette(
-        "#14171B",
-        {
-            "live": "#0BA778",
-            "changing": "#AFD1E6",
-            "held": "#FDBA29",
-            "stale": "#FBF5CC",
-            "fault": "#E6461D",
-            "off": "#768190",
-        },
-        "#FFFFFF",
-        "#C8102E",
-    ),
-}
 
 
 @dataclass(slots=True)

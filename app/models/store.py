@@ -140,16 +140,16 @@ class Store:
         return next(iter(running.values())) if running else None
 
     def carried_by(self, preset_id: str) -> list[SessionRow]:
-        """Live sessions that a preset's consumer has now, oldest first."""
+        """Live sessions that a preset carries now; the same rule as ``app/client/take.py``."""
         preset = self._rows.presets.get(preset_id)
         return list(self._rows.carried_by(preset)) if preset is not None else []
 
     def presets_of(self, session: SessionRow) -> list[PresetRow]:
-        """Presets that show a session now."""
+        """Presets that carry a session now."""
         return list(self._rows.presets_of(session))
 
     def presets_on(self, stream_id: str) -> list[PresetRow]:
-        """Presets that show any session of a stream now, each once."""
+        """Presets that carry any session of a stream now, each once."""
         if not self._rows.presets:
             return []
         found = {preset.id: preset for one in self.sessions_of(stream_id).values() for preset in self.presets_of(one)}
@@ -348,6 +348,8 @@ class Store:
         if isinstance(row, NegotiationRow) and row.outcome is not None:
             self.ended.append(row)
             self.ended_total += 1
+        if isinstance(row, PresetRow) and (old := self._rows.presets.get(row.id)) is not None:
+            self._touch_all(self._rows.carried_by(old), changes)
         self._rows.put(table, row)
         if table in GHOST_TABLES:
             self.graveyard.revive(table, (row.id,))
@@ -382,8 +384,7 @@ class Store:
             changes.touched.setdefault("stream", set()).add(row.stream_id)
             changes.touched.setdefault("session", set()).add(row.session_id)
         elif isinstance(row, PresetRow):
-            of_preset = self._rows.sessions_by_consumer.get(row.consumer_id, {}).values()
-            self._touch_all(of_preset, changes)
+            self._touch_all(self._rows.carried_by(row), changes)
 
     def _touch_all(self, sessions: Iterable[SessionRow], changes: Changes) -> None:
         for session in sessions:

@@ -140,8 +140,8 @@ class CellTable(QAbstractTableModel):
         return ()
 
     def search_text(self, item: Item) -> str:
-        """What bare filter terms look at: every cell that does not change with time, and the id."""
-        cells = [self.cell(item, column) for column in self.columns if not column.clock]
+        """What bare filter terms look at, a line each: every cell that does not change with time, and the id."""
+        cells = [self.cell(item, column) for column in self.columns if column.searched]
         return "\n".join((*cells, item.id)).lower()
 
     # Plain reading, for delegates, pages and verbs ------------------------------------------------------
@@ -209,6 +209,7 @@ class CellTable(QAbstractTableModel):
             {
                 column.key: self.cell(item, column) if column.value is None else column.value(item, self.moment)
                 for column in self.columns
+                if column.kind != "button"
             }
             | {"id": item.id}
             for item in self._order

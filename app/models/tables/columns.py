@@ -45,7 +45,8 @@ ALIGNMENTS = {
     "center": int(Qt.AlignmentFlag.AlignHCenter | _MIDDLE),
 }
 
-Kind = Literal["text", "state", "ttl", "spark", "badge", "mono"]
+Kind = Literal["text", "state", "ttl", "spark", "badge", "mono", "button"]
+"""How a delegate paints a column. A ``button`` is a verb's, has no data and is neither searched nor exported."""
 
 
 class Item:
@@ -105,3 +106,8 @@ class Column:
     clock: bool = False
     hidden: bool = False
     """Not shown until the operator asks for it."""
+
+    @property
+    def searched(self) -> bool:
+        """Whether bare filter terms look at it."""
+        return not self.clock and self.kind != "button"

@@ -35,9 +35,8 @@ class RowTable(CellTable):
 
     def __init__(self, store: Store, parent: QObject | None = None) -> None:
         super().__init__(store, parent)
-        self.fields = {column.key: self.field_of(column) for column in self.columns}
-        self.fields |= self.extra_fields
-        self.fields["id"] = Field("text", lambda item, _moment: item.id)
+        self.fields = {column.key: self.field_of(column) for column in self.columns if column.kind != "button"}
+        self.fields |= {"id": Field("text", lambda item, _moment: item.id), **self.extra_fields}
         self.fields |= {alias: self.fields[key] for alias, key in self.aliases.items()}
         self._query = Query()
         self._sort = self.column(self.default_sort) if self.default_sort else None

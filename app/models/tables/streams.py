@@ -74,6 +74,7 @@ STREAM_COLUMNS = (
         field=Field("state", lambda item, moment: _state(item, moment).word.key, dynamic=True),
     ),
     Column("name", "Name", 200, lambda item, _: plain(item.row.name)),
+    Column("take", "Take", 84, lambda item, _: "Take" if item.ghost is None else "", kind="button", align="center"),
     Column("type", "Type", 64, lambda item, _: plain(item.row.stream_type)),
     Column("from", "From", 140, lambda item, _: plain(item.row.publisher_id), hint="Publisher"),
     Column("protocol", "Protocol", 72, lambda item, _: plain(item.row.protocol)),
