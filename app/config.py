@@ -21,7 +21,7 @@ from app import paths
 from app.errors import ConfigError
 
 PREFIX = "CALLBOARD_"
-OTHER_VARIABLES = ("CONFIG", "TOKEN_STDIN", "ADMIN_PASSWORD", "AGENT_KEY")
+OTHER_VARIABLES = ("CONFIG", "TOKEN", "TOKEN_STDIN", "ADMIN_PASSWORD", "AGENT_KEY")
 """Variables with our prefix that are not settings of ``serve``."""
 
 LATER = {

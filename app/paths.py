@@ -47,14 +47,16 @@ def resource(*parts: str) -> Path:
 
 
 class BrokerInfo(msgspec.Struct, kw_only=True):
-    """``broker.json``: the broker that runs on a data folder. ``process_started`` guards against a reused pid."""
+    """``broker.json``: the broker that runs on a data folder.
+
+    ``started_at`` is the start of its process as the system tells it, which guards against a reused pid.
+    """
 
     pid: int
-    process_started: float
+    started_at: float
     version: str
     protocol: int
     name: str
-    started_at: float
     host: str
     urls: dict[str, str]
 

@@ -1,0 +1,193 @@
+"""The guard: pure ASGI in front of every listener, on the path of every heartbeat, so it does little and that fast.
+
+It checks Host, Origin and network, bounds bodies, refuses what is no proper URL, counts answers, and turns what
+nobody expected into one log line and the dialect's own 500. Refusals look as the dialect of the path wants.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.logs import get_logger
+from app.server.access.keys import ApiKeys
+from app.server.access.networks import Hosts, Networks, Origins
+from app.server.access.requests import request_id
+from app.server.access.token import Access
+
+log = get_logger("access")
+
+BODY_LIMIT = 1024 * 1024
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+STATUS = {"forbidden": 403, "too_large": 413, "malformed": 400, "internal": 500}
+TOLD_EVERY = 60.0
+TOLD_LIMIT = 1024
+
+Refuse = Callable[[Scope, str, str], Response]
+Count = Callable[[int], None]
+
+
+class Policy:
+    """Everything the guard decides by."""
+
+    def __init__(self, access: Access, keys: ApiKeys, networks: Networks, hosts: Hosts, origins: Origins) -> None:
+        self.access = access
+        self.keys = keys
+        self.networks = networks
+        self.hosts = hosts
+        self.origins = origins
+
+
+class Refusal(Exception):
+    """Why a request goes no further."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class Guard:
+    """An ASGI application around one listener's dialects."""
+
+    def __init__(self, app: ASGIApp, policy: Policy, refuse: Refuse, count: Count) -> None:
+        self._app = app
+        self._policy = policy
+        self._refuse = refuse
+        self._count = count
+        self._told: dict[tuple[str, str], float] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, then pass on."""
+        if scope["type"] == "lifespan":
+            return
+        try:
+            chunked = self._check(scope)
+        except Refusal as refusal:
+            self._tell(scope, refusal)
+            await self._send_refusal(scope, receive, send, refusal.code, refusal.message)
+            return
+        if chunked:
+            await self._pass_counting(scope, receive, send)
+        else:
+            await self._pass(scope, receive, send)
+
+    def _check(self, scope: Scope) -> bool:
+        """Raise ``Refusal``, or say whether the body comes without a length."""
+        host = origin = length = None
+        chunked = False
+        for name, value in scope["headers"]:
+            if name == b"host":
+                if host is not None:
+                    raise Refusal("malformed", "There are two Host headers")
+                host = value
+            elif name == b"origin":
+                origin = value
+            elif name == b"content-length":
+                length = value
+            elif name == b"transfer-encoding":
+                chunked = True
+        policy = self._policy
+        if host is None or not policy.hosts.allow(host):
+            raise Refusal("forbidden", "The Host header names no address of this broker")
+        if (
+            origin is not None
+            and (scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS)
+            and not policy.origins.allow(origin, host)
+        ):
+            raise Refusal("forbidden", "Web pages of other origins may not do this")
+        client, server = scope.get("client"), scope.get("server")
+        if client is None or not policy.networks.allow(client[0], server[0] if server else ""):
+            self._check_key(scope)
+        if length is not None and (len(length) > 7 or not length.isdigit() or int(length) > BODY_LIMIT):
+            raise Refusal("too_large", f"The body may have at most {BODY_LIMIT} bytes")
+        if b"%" in scope["raw_path"] or scope["query_string"]:
+            _check_encoding(scope)
+        return chunked
+
+    def _check_key(self, scope: Scope) -> None:
+        policy = self._policy
+        if not policy.keys.carried_by(scope) and not policy.access.has_console_token(scope):
+            raise Refusal(
+                "forbidden", "This network may not reach the broker, and the request carries no valid API key"
+            )
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+        count = self._count
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            if not started:
+                started = True
+                count(message.get("status", 101))
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            log.exception("request failed", path=scope["path"], request_id=request_id(scope))
+            if started:  # uvicorn closes a connection whose answer breaks off
+                return
+            text = f"Internal error; the broker's log has it under {request_id(scope)}"
+            await self._send_refusal(scope, receive, send, "internal", text)
+
+    async def _pass_counting(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same for a body of unknown length: what is over the limit looks to the dialect like a hang-up."""
+        seen = 0
+        over = False
+
+        async def counted() -> Message:
+            nonlocal seen, over
+            if over:
+                return {"type": "http.disconnect"}
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > BODY_LIMIT:
+                    over = True
+                    return {"type": "http.disconnect"}
+            return message
+
+        async def held(message: Message) -> None:
+            if not over:
+                await send(message)
+
+        await self._pass(scope, counted, held)
+        if over:
+            text = f"The body may have at most {BODY_LIMIT} bytes"
+            await self._send_refusal(scope, receive, send, "too_large", text)
+
+    async def _send_refusal(self, scope: Scope, receive: Receive, send: Send, code: str, message: str) -> None:
+        response = self._refuse(scope, code, message)
+        response.status_code = STATUS[code]
+        response.raw_headers.append((b"x-request-id", request_id(scope).encode()))
+        if code == "too_large":
+            response.raw_headers.append((b"connection", b"close"))
+        self._count(response.status_code)
+        await response(scope, receive, send)
+
+    def _tell(self, scope: Scope, refusal: Refusal) -> None:
+        """Log a refusal, once a minute for each client and reason: an operator looks for it, a flood helps nobody."""
+        client = scope.get("client")
+        about = (client[0] if client else "", refusal.message)
+        now = time.monotonic()
+        if now - self._told.get(about, -TOLD_EVERY) < TOLD_EVERY:
+            return
+        if len(self._told) >= TOLD_LIMIT:
+            self._told.clear()
+        self._told[about] = now
+        log.warning("request refused", client=about[0], path=scope["path"], reason=refusal.message)
+
+
+def _check_encoding(scope: Scope) -> None:
+    """Path and query must be UTF-8 under their percent-encoding."""
+    try:
+        unquote_to_bytes(scope["raw_path"]).decode()
+        unquote_to_bytes(scope["query_string"]).decode()
+    except UnicodeDecodeError:
+        raise Refusal("malformed", "The URL is not valid UTF-8") from None

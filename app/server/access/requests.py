@@ -1,0 +1,57 @@
+"""What the floor reads out of an ASGI scope, and the id that an error and its log line share.
+
+Used by the guard, by ``Access`` and by the error handlers of dialects.
+"""
+
+from __future__ import annotations
+
+import secrets
+from urllib.parse import parse_qs, unquote
+
+from starlette.types import Scope
+
+OPERATOR_HEADER = b"x-callboard-operator"
+OPERATOR_LENGTH = 100
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first header of this (lower-case) name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None
+
+
+def bearer(scope: Scope) -> str:
+    """The token of ``Authorization: Bearer``, or nothing."""
+    value = header(scope, b"authorization")
+    if value is None or value[:7].lower() != b"bearer ":
+        return ""
+    return value[7:].strip().decode("latin-1")
+
+
+def query_token(scope: Scope) -> str:
+    """The token of ``?token=``, which a browser's WebSocket needs, or nothing."""
+    query: bytes = scope.get("query_string", b"")
+    if b"token=" not in query:
+        return ""
+    return parse_qs(query.decode("latin-1")).get("token", [""])[0]
+
+
+def operator_name(scope: Scope) -> str:
+    """What ``X-Callboard-Operator`` says (percent-encoded UTF-8), as plain text of one short line."""
+    value = header(scope, OPERATOR_HEADER)
+    if not value:
+        return ""
+    text = unquote(value.decode("utf-8", "replace"), errors="replace")
+    return "".join(letter for letter in text if letter.isprintable())[:OPERATOR_LENGTH].strip()
+
+
+def request_id(scope: Scope) -> str:
+    """The id of this request, made when it is first asked for: most requests never need one."""
+    known = scope.get("callboard.request_id")
+    if known is None:
+        known = scope["callboard.request_id"] = secrets.token_hex(8)
+    text: str = known
+    return text

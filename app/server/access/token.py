@@ -1,0 +1,81 @@
+"""The console's own token, and whether a request carries it (DESIGN §8).
+
+A console that starts its broker writes the token to its standard input; a broker started otherwise keeps the
+token it has or makes one. ``<data>/console.token`` (0600) is where an adopting console and the one-line verbs
+find it. Called by ``main.py``; ``Access`` is what dialects and the console's routes ask.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Mapping
+from typing import TextIO
+
+from starlette.types import Scope
+
+from app.errors import ConfigError
+from app.paths import DataFolder, write_private
+from app.server.access.requests import bearer, operator_name, query_token
+
+TOKEN_SHAPE = re.compile(r"[A-Za-z0-9._~+/=-]{16,256}")
+STDIN_VARIABLE = "CALLBOARD_TOKEN_STDIN"
+STDIN_WITHIN = 5.0
+
+
+def establish_token(folder: DataFolder, environ: Mapping[str, str], stdin: TextIO | None = None) -> str:
+    """The token of this run, written to the data folder. Raises ``ConfigError``."""
+    if environ.get(STDIN_VARIABLE) == "1":
+        token = _read_line(stdin or sys.stdin)
+        if not TOKEN_SHAPE.fullmatch(token):
+            raise ConfigError(f"{STDIN_VARIABLE}: the line on standard input is not a token of 16 to 256 characters.")
+    else:
+        token = _kept(folder) or secrets.token_urlsafe(32)
+    write_private(folder.token, token.encode() + b"\n")
+    return token
+
+
+def _kept(folder: DataFolder) -> str | None:
+    try:
+        token = folder.token.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return token if TOKEN_SHAPE.fullmatch(token) else None
+
+
+def _read_line(stdin: TextIO) -> str:
+    """One line, from a parent that may have died before it wrote."""
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.append(stdin.readline()), daemon=True)
+    reader.start()
+    reader.join(STDIN_WITHIN)
+    if not lines:
+        raise ConfigError(f"{STDIN_VARIABLE}: no token came on standard input within {STDIN_WITHIN:g} s.")
+    return lines[0].strip()
+
+
+class Access:
+    """Tells the console and its operator from everybody else."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+    def accepts(self, token: str) -> bool:
+        """Whether a text is the console's token; takes the same time whatever it is."""
+        return hmac.compare_digest(token.encode("utf-8", "replace"), self._token)
+
+    def has_console_token(self, scope: Scope) -> bool:
+        """Whether a request carries the token, as a bearer's or as ``?token=``."""
+        token = bearer(scope) or query_token(scope)
+        return bool(token) and self.accepts(token)
+
+    def operator(self, scope: Scope) -> str | None:
+        """The operator's name, for a request that proves to come from a console; else None."""
+        name = operator_name(scope)
+        if not name:
+            return None
+        token = bearer(scope)
+        return name if token and self.accepts(token) else None

@@ -1,0 +1,37 @@
+"""What the console's API calls, handed over by ``main.py`` in one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from app.server.access import Access
+from app.server.access.exposure import Exposure
+from app.server.access.keys import ApiKeys
+from app.server.audit import Audit
+from app.server.feed import FeedHub
+from app.server.health import Health
+from app.server.metrics import Metrics
+from app.server.presets import Presets
+from app.server.streams.registry import Streams
+
+
+@dataclass(frozen=True)
+class Services:
+    """The floor and the domain behind the routes. ``broker`` and ``reach`` tell what is known once ports are bound."""
+
+    streams: Streams
+    access: Access
+    audit: Audit
+    presets: Presets
+    exposure: Exposure
+    keys: ApiKeys
+    feed: FeedHub
+    health: Health
+    metrics: Metrics
+    broker: Callable[[], dict[str, Any]]
+    ports: Callable[[], tuple[int, int | None]]
+    """Main port, and the embedded NATS port where there is one."""
+    stop: Callable[[], None]
+    """Ask the broker for a clean stop; returns at once."""

@@ -1,0 +1,158 @@
+"""Ports and the ASGI applications behind them: sockets bound before anything starts, one uvicorn server each.
+
+Called by ``main.py``. All servers share the broker's loop and stop together; signals belong to ``main.py``.
+A port that is taken is a ``PortInUse`` which names the port and its setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from app.config import option
+from app.errors import ConfigError, PortInUse
+from app.server.tasks import TaskNode, TaskTree
+
+BACKLOG = 2048
+KEEP_ALIVE = 75
+HEADERS_LIMIT = 64 * 1024
+BODY_LIMIT = 1024 * 1024
+START_WITHIN = 5.0
+GRACE = 3
+"""Seconds that running requests have at a stop."""
+STATUS_431 = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 31\r\nconnection: close\r\n\r\nRequest Header Fields Too Large"
+)
+
+
+def bind(host: str, port: int, setting: str) -> socket.socket:
+    """A bound socket, not yet listening. Raises ``PortInUse``, or ``ConfigError`` for an address that cannot be."""
+    where = f"{host}:{port} ({option(setting)})"
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"{option('host')}: {host!r} is not an address of this machine: {error}.") from error
+    listener = socket.socket(family, kind, proto)
+    try:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        listener.bind(address)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        if error.errno in (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)):
+            raise PortInUse(f"Port {port} is in use on {host}; {option(setting)} chooses another.") from error
+        if error.errno == errno.EACCES:
+            raise ConfigError(f"{where}: this account may not listen on port {port}.") from error
+        raise ConfigError(f"{where}: cannot listen there: {error.strerror}.") from error
+    return listener
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with a limit on the size of a request's head."""
+
+    head = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Count bytes until a head is complete; answer 431 to one that does not end."""
+        super().data_received(data)
+        scope: Any = self.scope
+        if scope is None or "method" in scope:
+            self.head = 0
+            return
+        self.head += len(data)
+        if self.head > HEADERS_LIMIT and not self.transport.is_closing():
+            self.transport.write(STATUS_431)
+            self.transport.close()
+
+
+class BoundedWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, which lets go of a peer that reads nothing."""
+
+    def keepalive_timeout(self) -> None:
+        """Cut off a peer that does not answer a ping: closing would wait for it to read what is buffered."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves signals to the owner of the loop and says when it accepts."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then set ``accepting``."""
+        await super().startup(sockets)
+        self.accepting.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Capture nothing: stock uvicorn would raise the signal again after its shutdown."""
+        yield
+
+
+class Listener:
+    """One port and what answers on it."""
+
+    def __init__(self, name: str, sock: socket.socket, app: Any) -> None:
+        self.name = name
+        self.sock = sock
+        config = uvicorn.Config(
+            app,
+            http=BoundedHttp,
+            ws=BoundedWebSocket,
+            ws_max_size=BODY_LIMIT,
+            ws_per_message_deflate=False,
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE,
+            timeout_graceful_shutdown=GRACE,
+        )
+        self.server = Server(config)
+        self._node: TaskNode | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that was bound, also where 0 was asked for."""
+        port: int = self.sock.getsockname()[1]
+        return port
+
+    async def start(self, tree: TaskTree, parent: TaskNode) -> None:
+        """Serve as a node of the tree; returns when the port accepts."""
+        node = tree.spawn(self.name, lambda: self.server.serve([self.sock]), parent=parent, kind="listener")
+        self._node = node
+        async with asyncio.timeout(START_WITHIN):
+            await self.server.accepting.wait()
+
+    async def stop(self) -> None:
+        """Close the port, let running requests end for ``GRACE`` seconds, then cut them off."""
+        self.server.should_exit = True
+        node = self._node
+        if node is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE + 1):
+                    await node.wait()
+            await node.stop(0.5)

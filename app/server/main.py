@@ -1,0 +1,295 @@
+"""The broker's composition root: the only module of the server that sees everything.
+
+``run`` is called by ``app/cli.py``; tests call ``serve``. Start, each step on what the one before made:
+
+1. the data folder is ours (lock, layout), the console's token stands;
+2. events, tasks, health;
+3. database, settings and keys: who may reach us is known and checked;
+4. sockets bound, so that a port that is taken is told before anything runs;
+5. nats-server and the bus; 6. journal and live state; 7. streams domain, announcements, holds;
+8. listeners accept; 9. ``broker.json``, then the readiness line.
+
+Stop runs the same steps backwards: requests under way get ``listeners.GRACE`` seconds, then the domain stops,
+deadlines are flushed, history that has not been moved waits in the journal, and the children end last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from app import __version__, logs
+from app.config import ServeConfig
+from app.contract import PROTOCOL, Hello, Row
+from app.logs import get_logger
+from app.paths import DataFolder
+from app.server.access import Access
+from app.server.access.exposure import Exposure
+from app.server.access.guard import Guard, Policy
+from app.server.access.keys import ApiKeys
+from app.server.access.networks import Hosts, Networks, Origins
+from app.server.access.token import establish_token
+from app.server.audit import Audit
+from app.server.bus.embedded import EmbeddedNats, reachable
+from app.server.bus.nats import Bus
+from app.server.dialects import Dialect, Port
+from app.server.dialects.console import application as console
+from app.server.dialects.console.services import Services
+from app.server.dialects.maestra import errors as maestra_errors
+from app.server.dialects.maestra import routes as maestra
+from app.server.events import EventLog
+from app.server.feed import FeedHub
+from app.server.health import Health
+from app.server.instance import Instance
+from app.server.listeners import Listener, bind
+from app.server.metrics import Metrics
+from app.server.presets import Presets
+from app.server.storage.database import Database
+from app.server.storage.history import HistoryMover
+from app.server.storage.journal import Journal
+from app.server.storage.memory import MemoryState
+from app.server.streams.registry import Streams
+from app.server.tasks import TaskTree
+from app.server.watch import ClockWatch, watch_disk
+
+log = get_logger("broker")
+
+Ready = Callable[[dict[str, Any]], None]
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(config: ServeConfig, *, ready: Ready) -> int:
+    """The whole life of a broker process; the exit status. Raises ``ConfigError`` and ``PortInUse``."""
+    logs.configure(config.log_level)
+    os.umask(0o077)  # databases and logs are their owner's too
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve(config, ready=_alone_on_stdout(ready), signals=True))
+
+
+async def serve(config: ServeConfig, *, ready: Ready, stop: asyncio.Event | None = None, signals: bool = False) -> int:
+    """Serve until ``stop`` is set, a signal comes or a console asks; 0 after a clean stop."""
+    broker = Broker(config, stop or asyncio.Event())
+    async with AsyncExitStack() as cleanup:
+        if signals:
+            cleanup.callback(_listen_to_signals(broker.stop))
+        ready(await broker.start(cleanup))
+        await broker.stopping.wait()
+        log.info("broker stops")
+    log.info("broker has stopped")
+    return 0
+
+
+class Broker:
+    """Everything that makes one broker, held together for its life."""
+
+    def __init__(self, config: ServeConfig, stopping: asyncio.Event) -> None:
+        self.config = config
+        self.stopping = stopping
+        self.started_at = time.time()
+        self.folder = DataFolder(config.data_dir)
+        self.events = EventLog(first=int(self.started_at * 1_000_000))
+        self.tasks = TaskTree()
+        self.health = Health(self.events)
+        self.metrics = Metrics(self.events)
+        self.networks = Networks(config.allow_networks)
+        self.urls: dict[str, str] = {}
+        self.nats: EmbeddedNats | None = None
+        self.port = 0
+
+    def stop(self) -> None:
+        """Begin a clean stop; asking twice changes nothing."""
+        self.stopping.set()
+
+    async def start(self, cleanup: AsyncExitStack) -> dict[str, Any]:
+        """Start every part in order, leaving its end on ``cleanup``; the readiness line."""
+        instance = Instance(self.folder)
+        instance.acquire()
+        cleanup.callback(instance.release)
+        token = await asyncio.to_thread(establish_token, self.folder, os.environ)
+        cleanup.push_async_callback(self.tasks.stop, 3.0)
+
+        self.database = Database(self.folder.database)
+        cleanup.push_async_callback(self.database.stop)
+        await self.database.start()
+        self.access = Access(token)
+        self.keys = ApiKeys(self.database)
+        self.presets = Presets(self.database, self.events)
+        self.exposure = Exposure(self.config, self.database, self.keys, self.networks)
+        await self.keys.load()
+        await self.presets.load()
+        await self.exposure.load()
+
+        main_socket = bind(self.exposure.host, self.config.port, "port")
+        cleanup.callback(main_socket.close)
+        self.port = main_socket.getsockname()[1]
+        bus = await self._start_bus(cleanup)
+        await self._start_state(bus, cleanup)
+        await self._start_listener(main_socket, cleanup)
+        instance.announce(self.config.name, self.exposure.host, self.urls, PROTOCOL)
+        log.info("broker is ready", version=__version__, data_dir=str(self.folder.path), **self.urls)
+        return {"ready": True, "pid": os.getpid(), **self.urls}
+
+    async def _start_bus(self, cleanup: AsyncExitStack) -> Bus:
+        """nats-server, unless another is used, and our connection to it."""
+        host, given = self.exposure.host, self.config.nats_url
+        url, explain = (lambda: given or ""), (lambda: "")
+        if given is None:
+            nats = self.nats = EmbeddedNats(self.tasks, self.folder.nats, self.folder.logs, host, self.config.nats_port)
+            cleanup.push_async_callback(nats.stop)
+            await nats.start()
+            url, explain = (lambda: nats.url), (lambda: nats.text)
+            self.urls["nats"] = f"nats://{reachable(host)}:{nats.port}"
+        else:
+            self.urls["nats"] = logs.clean(given)
+        bus = Bus(self.tasks, self.health, url, explain=explain)
+        cleanup.push_async_callback(bus.stop)
+        await bus.start()
+        return bus
+
+    async def _start_state(self, bus: Bus, cleanup: AsyncExitStack) -> None:
+        """Journal, live state, history and the streams domain."""
+        events, tasks = self.events, self.tasks
+        journal = Journal(self.folder.journal, self.config.durability, health=self.health)
+        self.state = MemoryState(journal, events, tasks=tasks, parent=tasks.group("live state"))
+        mover = HistoryMover(journal, self.database, health=self.health)
+        self.audit = Audit(journal, mover, self.database, events)
+        self.streams = Streams(
+            state=self.state, events=events, bus=bus, database=self.database, history=mover, tasks=tasks
+        )
+        cleanup.push_async_callback(journal.close)
+        await self.state.open()
+        cleanup.push_async_callback(self.state.close)
+        cleanup.push_async_callback(mover.stop)
+        await mover.start(tasks, tasks.group("history"))
+        await self.streams.start()
+        cleanup.push_async_callback(self.streams.stop)
+        clock = ClockWatch(self.health)
+        tasks.spawn("disk", lambda: watch_disk(self.health, self.folder.path), restart="on_failure", kind="watch")
+        tasks.spawn("clock", clock.run, restart="on_failure", kind="watch")
+        self.metrics.watch(lambda: self._gauges(bus))
+
+    async def _start_listener(self, main_socket: socket.socket, cleanup: AsyncExitStack) -> None:
+        """Feed, dialects and the main port."""
+        self.urls = {"main": f"http://{reachable(self.exposure.host)}:{self.port}", **self.urls}
+        hello = Hello(
+            protocol=PROTOCOL, broker=self.config.name, version=__version__, started_at=self.started_at
+        )  # fmt: skip
+        self.feed = FeedHub(self.events, self._snapshot, hello, self.tasks)
+        self.feed.start()
+        cleanup.callback(self.feed.stop)
+        origins, hosts = Origins(self.config.allow_origins), Hosts((*self.config.allow_hosts, self.exposure.host))
+        port = self._main_port()
+        policy = Policy(self.access, self.keys, self.networks, hosts, origins)
+        guard = Guard(port, policy, port.refuse, self.metrics.count_answer)
+        listener = Listener("main", main_socket, guard)
+        cleanup.push_async_callback(listener.stop)
+        await listener.start(self.tasks, self.tasks.group("listeners"))
+
+    def _main_port(self) -> Port:
+        """The dialects of the main port; Maestra gets every path that no other claims."""
+        services = Services(
+            streams=self.streams,
+            access=self.access,
+            audit=self.audit,
+            presets=self.presets,
+            exposure=self.exposure,
+            keys=self.keys,
+            feed=self.feed,
+            health=self.health,
+            metrics=self.metrics,
+            broker=self._about,
+            ports=lambda: (self.port, self.nats.port if self.nats is not None else None),
+            stop=self.stop,
+        )
+        app = maestra.build(self.streams, self.access, self.audit)
+        streams = Dialect("maestra", app, maestra_errors.refuse, ("/streams", ""), app.openapi)
+        own = console.build(services, lambda: port.openapi("Callboard", __version__))
+        port = Port([streams, own])
+        return port
+
+    def _snapshot(self) -> dict[str, list[Row]]:
+        tables = self.streams.snapshot()
+        return {**tables, "preset": list(self.presets.rows()), "health": list(self.health.rows())}
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "name": self.config.name,
+            "version": __version__,
+            "pid": os.getpid(),
+            "started_at": self.started_at,
+            "data_dir": str(self.folder.path),
+            "urls": self.urls,
+            "host": self.exposure.host,
+            "protocol": PROTOCOL,
+        }
+
+    def _gauges(self, bus: Bus) -> dict[str, float]:
+        parts = {f"callboard_part_ok:{row.id}": float(row.ok) for row in self.health.rows()}
+        return {
+            "callboard_streams": len(self.state.streams),
+            "callboard_sessions": len(self.state.sessions),
+            "callboard_holds": len(self.state.holds),
+            "callboard_consoles": self.feed.consoles,
+            "callboard_console_resyncs": self.feed.resyncs,
+            "callboard_bus_dropped": bus.dropped,
+            "callboard_task_nodes": sum(1 for _ in self.tasks.root.walk()),
+            "callboard_asyncio_tasks": len(asyncio.all_tasks()),
+            **parts,
+        }
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where there is one; it has no Windows."""
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _listen_to_signals(stop: Callable[[], None]) -> Callable[[], None]:
+    """A first signal begins a clean stop, a further one changes nothing; the answer ends the listening."""
+    loop = asyncio.get_running_loop()
+    if sys.platform == "win32":
+        before = {number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop)) for number in STOP_SIGNALS}
+
+        def restore() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    else:
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, stop)
+
+        def restore() -> None:
+            """Until the process has ended a signal may still come; the handlers do no harm."""
+
+    return restore
+
+
+def _alone_on_stdout(ready: Ready) -> Ready:
+    """Let ``ready`` write to standard output, and nothing else: stray output of libraries goes to standard error."""
+    try:
+        own = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # a service without standard streams
+        return ready
+
+    def tell(line: dict[str, Any]) -> None:
+        os.dup2(own, 1)
+        try:
+            ready(line)
+        except BrokenPipeError:
+            log.info("nobody reads the readiness line")
+        finally:
+            os.dup2(2, 1)
+            os.close(own)
+
+    return tell
