@@ -31,7 +31,7 @@ from app.contract import (
     SessionRow,
     StreamRow,
 )
-from app.errors import Conflict, Expired, Unavailable
+from app.errors import Conflict, Expired, Invalid, Unavailable
 from app.server.events import EventLog
 from app.server.storage import records, recovery
 from app.server.storage.deadlines import Deadlines, Entry
@@ -50,7 +50,7 @@ _IDLE = HEARTBEAT_EVERY
 _NO_STREAM = "Stream not found or expired"
 _NO_SESSION = "Session not found or expired"
 
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
 
 T = TypeVar("T")
 Dying = tuple[TimedEntry, Entry[HoldRow] | None]
@@ -416,3 +416,10 @@ class MemoryState:
             await asyncio.sleep(FLUSH_EVERY)
             with contextlib.suppress(Unavailable):
                 await self.flush()
+
+
+def _encode(row: StreamRow | SessionRow | HoldRow) -> bytes:
+    try:
+        return _encoder.encode(row)
+    except (OverflowError, RecursionError, TypeError, UnicodeEncodeError) as error:
+        raise Invalid(f"this cannot be stored: {error}") from error

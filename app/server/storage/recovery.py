@@ -63,7 +63,7 @@ def sort_out(recovered: Recovered, now: float, wall: float) -> Survived:
 def _decode(record: LiveRecord) -> StreamRow | SessionRow | HoldRow | None:
     try:
         return msgspec.json.decode(record.body, type=_KINDS[record.kind])
-    except (KeyError, msgspec.DecodeError) as error:
+    except (KeyError, RecursionError, msgspec.DecodeError) as error:
         log.error("unreadable row dropped", n=record.n, kind=record.kind, error=str(error))
         return None
 
