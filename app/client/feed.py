@@ -34,6 +34,8 @@ GIVE_UP_AFTER = 10.0
 """Seconds of silence after which a connection that is still open is given up for a new one."""
 BACKOFF_FIRST = 0.25
 BACKOFF_LAST = 8.0
+LAST_FAILURE = 16
+"""After so many failures the wait grows no more, whatever it began with."""
 STEADY_AFTER = 10.0
 """Seconds a feed has to be live before the next break counts as the first one again."""
 LARGEST_MESSAGE = 32 * 1024 * 1024
@@ -188,7 +190,7 @@ class FeedClient:
     async def _connection(self) -> None:
         """One connection from open to broken; always ends by ``_Broken`` or cancellation."""
         from websockets.asyncio.client import connect
-        from websockets.exceptions import InvalidStatus, WebSocketException
+        from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
         base = self._base
         query = "?" + urlencode({"token": self._token}) if self._token else ""
@@ -211,6 +213,9 @@ class FeedClient:
             raise _Broken("unreachable", f"{base} does not answer.") from error
         except OSError as error:
             raise _Broken("unreachable", f"No broker answers at {base}: {_reason(error)}.") from error
+        except ConnectionClosed as error:
+            why = f": {error.rcvd.reason}" if error.rcvd is not None and error.rcvd.reason else ""
+            raise _Broken("closed", f"{base} closed the feed{why}.") from error
         except WebSocketException as error:
             raise _Broken("closed", f"The feed of {base} broke: {str(error) or type(error).__name__}") from error
 
@@ -295,7 +300,7 @@ class FeedClient:
 
     def _live(self) -> None:
         self._live_at = time.monotonic()
-        self.link = Link("live", time.time(), "", "", self._read_only)
+        self.link = Link("live", self._heard_at, "", "", self._read_only)
         self._on_link(self.link)
 
     def _down(self, code: LinkCode, text: str) -> None:
@@ -314,14 +319,19 @@ class FeedClient:
         if broken.at_once and self._failures == 1:
             self._down(broken.code, broken.text)
             return
-        first, last = self._backoff
-        delay = last if broken.code == "protocol" else min(last, first * 2.0 ** min(self._failures - 1, 16))
+        failures = LAST_FAILURE if broken.code == "protocol" else self._failures
         self._down(broken.code, broken.text)
         try:
-            async with asyncio.timeout(delay * (0.5 + self._jitter() / 2)):
+            async with asyncio.timeout(backoff_delay(failures, self._backoff, self._jitter())):
                 await self._wake.wait()
         except TimeoutError:
             return
+
+
+def backoff_delay(failures: int, backoff: tuple[float, float], jitter: float) -> float:
+    """Seconds to wait after so many failures in a row; ``jitter`` 0..1 keeps a house of consoles from marching."""
+    first, last = backoff
+    return min(last, first * 2.0 ** (min(failures, LAST_FAILURE) - 1)) * (0.5 + jitter / 2)
 
 
 def _other_protocol(protocol: int) -> _Broken:
