@@ -7,6 +7,7 @@ error and an exit status: 1 refused, 2 used or set up wrongly, 3 no broker (or a
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -104,6 +105,7 @@ def serve(context: click.Context, /, config: Path | None, **options: Any) -> Non
     variable = os.environ.get("CALLBOARD_CONFIG")
     file = config or (Path(variable) if variable else None)
     settings = load_serve_config(options, os.environ, file)
+    gc.disable()  # half a second of imports makes no rubbish, and collecting it takes a quarter more
     from app.server.main import run
 
     raise SystemExit(run(settings, ready=_print_line))

@@ -16,6 +16,7 @@ deadlines are flushed, history that has not been moved waits in the journal, and
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -79,7 +80,9 @@ async def serve(config: ServeConfig, *, ready: Ready, stop: asyncio.Event | None
     async with AsyncExitStack() as cleanup:
         if signals:
             cleanup.callback(_listen_to_signals(broker.stop))
-        ready(await broker.start(cleanup))
+        line = await broker.start(cleanup)
+        _settle_memory()
+        ready(line)
         await broker.stopping.wait()
         log.info("broker stops")
     log.info("broker has stopped")
@@ -252,6 +255,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     import uvloop
 
     return uvloop.new_event_loop
+
+
+def _settle_memory() -> None:
+    """Take what start-up made out of later garbage collections, whose pauses would be in every heartbeat's way."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _listen_to_signals(stop: Callable[[], None]) -> Callable[[], None]:
