@@ -1,17 +1,13 @@
 """Export of what is filtered: CSV for people with spreadsheets, JSON for programs (UX: Ctrl+E).
 
 ``ExportPanel`` asks in place for format and file; any page opens it with its table's ``Extract``. The values are
-gathered in slices on the Qt thread, so that 10,000 rows do not stall the window, and written in a thread. Text
-from the network that a spreadsheet would take for a formula is quoted with an apostrophe in CSV, never in JSON.
+gathered in slices on the Qt thread, so that 10,000 rows do not stall the window, and written in a thread by the
+writers of ``app/models/export.py``, which also quote what a spreadsheet would run.
 """
 
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QStandardPaths
 from PySide6.QtWidgets import QButtonGroup, QFileDialog, QHBoxLayout, QPushButton, QRadioButton
 
+from app.models.export import write_csv, write_json
 from app.ui.dialogs.fields import Field, FieldError, line_edit
 from app.ui.panel import Panel
 from app.ui.theme import plain_label
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
 SLICE = 250
 """Rows that are turned into values before the window gets its turn again."""
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
-_RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
-
 
 @dataclass(frozen=True, slots=True)
 class Extract:
@@ -42,7 +36,8 @@ class Extract:
 
     noun: str
     """What the rows are, in the plural: ``streams``."""
-    columns: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    """Key and title of each column, for CSV; JSON holds everything by key."""
     count: int
     records: Callable[[], Iterator[Mapping[str, Any]]]
     note: str = ""
@@ -55,57 +50,27 @@ def extract_of(table: RowTable, noun: str, *, note: str = "") -> Extract:
 
     def records() -> Iterator[Mapping[str, Any]]:
         for item in items:
-            record: dict[str, Any] = {"id": item.id}
+            record: dict[str, Any] = {}
             for column in table.columns:
                 value = column.value
                 record[column.key] = table.cell(item, column) if value is None else value(item, table.moment)
+            record["id"] = item.id
             yield record
 
-    keys = [column.key for column in table.columns if column.title]
-    return Extract(noun, ("id", *keys), len(items), records, note)
+    columns = [(column.key, column.title) for column in table.columns]
+    return Extract(noun, (*columns, ("id", "Id")), len(items), records, note)
 
 
-def csv_cell(value: Any) -> str:
-    """One value as CSV text; nothing that a spreadsheet would run."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    if text.lstrip(" ").startswith(_RISKY) and not _NUMBER.fullmatch(text):
-        return "'" + text
-    return text
-
-
-def csv_text(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> str:
-    """A CSV file with a head line, CRLF line ends as RFC 4180 says."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow([csv_cell(name) for name in columns])
-    for record in records:
-        writer.writerow([csv_cell(record.get(name)) for name in columns])
-    return out.getvalue()
-
-
-def json_text(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> str:
-    """A JSON array of objects, one row a line."""
-    lines = (
-        json.dumps({name: record.get(name) for name in columns}, ensure_ascii=False, default=str) for record in records
-    )
-    body = ",\n".join(lines)
-    return f"[\n{body}\n]\n" if body else "[]\n"
-
-
-def write_text(path: Path, text: str, *, bom: bool = False) -> None:
+def write_file(extract: Extract, records: Sequence[Mapping[str, Any]], path: Path, kind: str) -> int:
     """Write a whole file beside its place and move it there, so that a failure leaves no half of it."""
     part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8-sig" if bom else "utf-8", newline="")
+        with part.open("w", encoding="utf-8-sig" if kind == "csv" else "utf-8", newline="") as stream:
+            count = write_csv(stream, extract.columns, records) if kind == "csv" else write_json(stream, records)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+    return count
 
 
 async def gather(extract: Extract) -> list[Mapping[str, Any]]:
@@ -121,10 +86,7 @@ async def gather(extract: Extract) -> list[Mapping[str, Any]]:
 async def export(extract: Extract, path: Path, kind: str) -> int:
     """Write ``extract`` to ``path`` as ``csv`` or ``json``; the number of rows. Raises ``OSError``."""
     records = await gather(extract)
-    render = csv_text if kind == "csv" else json_text
-    text = await asyncio.to_thread(render, extract.columns, records)
-    await asyncio.to_thread(write_text, path, text, bom=kind == "csv")
-    return len(records)
+    return await asyncio.to_thread(write_file, extract, records, path, kind)
 
 
 class ExportPanel(Panel):

@@ -120,11 +120,12 @@ def session_row(
     number: int, stream: StreamRow, consumer: str, address: str, started_at: float, heard: float | None = None
 ) -> SessionRow:
     """One session of ``stream``."""
+    number_of = {preset.consumer_id: preset.consumer_port for preset in PRESETS}
     transport = {"latency_ms": 120, "streamid": f"live/{consumer}"} if stream.protocol == "srt" else {}
     return SessionRow(
         id=session_id(number), stream_id=stream.id, stream_name=stream.name, stream_type=stream.stream_type,
         publisher_id=stream.publisher_id, publisher_address=stream.address, publisher_port=stream.port,
-        consumer_id=consumer, consumer_address=address, protocol=stream.protocol, transport_config=transport,
+        consumer_id=consumer, consumer_address=address, consumer_port=number_of.get(consumer), protocol=stream.protocol, transport_config=transport,
         started_at=started_at, expires_at=(heard or NOW - 4.0) + 30.0, last_heartbeat=heard,
     )  # fmt: skip
 
