@@ -20,7 +20,7 @@ import secrets
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -56,7 +56,7 @@ class BrokerState:
 
     state: ProcessState
     url: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     pid: int | None = None
     version: str = ""
     adopted: bool = False
@@ -193,7 +193,8 @@ class EmbeddedBroker:
 
     async def _start_or_adopt(self) -> None:
         """Start a broker; when another was faster, adopt that one."""
-        self._set(BrokerState("starting", text="The broker is starting."))
+        if self.state.state != "restarting":
+            self._set(BrokerState("starting", text="The broker is starting."))
         token = self._token or secrets.token_urlsafe(32)
         try:
             child = await spawn(self._arguments, token, self.log_path)

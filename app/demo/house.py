@@ -15,11 +15,14 @@ import msgspec
 
 from app.client.api import BrokerClient
 from app.demo.cast import Part
+from app.logs import get_logger
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
+
+log = get_logger("demo")
 
 CONNECT_TIMEOUT = 5.0
 Answer = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any] | None]]
@@ -33,6 +36,11 @@ class Place:
     url: str
     nats_url: str | None = None
     token: str | None = None
+
+
+async def on_nats_error(error: Exception) -> None:
+    """Trouble on NATS is one line, not nats-py's traceback: it connects again by itself."""
+    log.warning("NATS is away", error=str(error) or type(error).__name__)
 
 
 class House:
@@ -85,7 +93,11 @@ class House:
 
         async with asyncio.timeout(CONNECT_TIMEOUT):
             self._nats = await nats.connect(
-                self.place.nats_url, name="callboard-demo", max_reconnect_attempts=-1, reconnect_time_wait=1
+                self.place.nats_url,
+                name="callboard-demo",
+                error_cb=on_nats_error,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=1,
             )
         for stream_id in list(self._answers):
             await self._listen(stream_id)

@@ -17,6 +17,7 @@ import msgspec
 
 from app.contract import HEARTBEAT_EVERY
 from app.demo.cast import MARK
+from app.demo.house import on_nats_error
 from app.demo.http_line import HttpLine
 from app.errors import Unavailable
 
@@ -103,7 +104,9 @@ class Crowd:
         before, self._nats = self._nats, None
         if before is not None:
             await before.close()
-        self._nats = await nats.connect(nats_url, max_reconnect_attempts=-1, reconnect_time_wait=1)
+        self._nats = await nats.connect(
+            nats_url, error_cb=on_nats_error, max_reconnect_attempts=-1, reconnect_time_wait=1
+        )
         for stream_id in self.ids:
             await self._listen(stream_id)
         await self._nats.flush()

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from app import logs
 from app.client.broker_file import main_url, process_runs, read_token, running_broker
 from app.client.child import broker_command
 from app.client.process import BrokerState, EmbeddedBroker
@@ -49,6 +50,7 @@ class _Owner(msgspec.Struct):
 
 def headless(data_dir: Path, publishers: int | None, *, ready: Ready) -> int:
     """Broker and people without a window, until SIGTERM or SIGINT; the exit status."""
+    logs.configure("warning")
     with _own(data_dir):
         return asyncio.run(_headless(data_dir, publishers, ready))
 
@@ -57,11 +59,13 @@ def visit(
     url: str, nats_url: str | None, token: str | None, publishers: int | None, *, force: bool, ready: Ready
 ) -> int:
     """Only the people, on a broker that runs already, until SIGTERM or SIGINT; the exit status."""
+    logs.configure("warning")
     return asyncio.run(_visit(Place(url, nats_url, token), publishers, force, ready))
 
 
 def companions(data_dir: Path, publishers: int | None) -> int:
     """The child beside the window: people for the broker of ``data_dir`` until standard input closes."""
+    logs.configure("error")
     return asyncio.run(_companions(data_dir, publishers))
 
 
