@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from app.models.undo import UndoStack
     from app.ui.context import Context
 
+
 class Actions(QObject):
     """See the module's docstring. ``pending`` and ``running`` are keyed by (verb name, id)."""
 

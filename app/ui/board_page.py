@@ -180,7 +180,7 @@ class BoardPage(Page):
 
     def _count(self) -> None:
         shown, total = self.model.rowCount(), self.model.total
-        if not self.filter.edit.property("invalid") == "true":
+        if self.filter.edit.property("invalid") != "true":
             self.filter.show_result(f"{shown} of {total}" if shown != total else "")
         self.empty.refresh(shown, total, self.empty_words())
 

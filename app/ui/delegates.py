@@ -80,7 +80,7 @@ class CellDelegate(QStyledItemDelegate):
             self._ttl(painter, rect, model, item, column)
         elif kind == "spark":
             self._spark(painter, rect, model.spark_of(item))
-        elif column.key == view.button_key:
+        elif kind == "button":
             self._button(painter, rect, model, item, column, row)
         elif column.key in view.chips:
             self._chips(painter, rect, model.cell(item, column), item)
@@ -213,11 +213,11 @@ class CellDelegate(QStyledItemDelegate):
         theme = self.theme
         painter.setFont(self._caption)
         x = rect.x() + PAD
-        for word in text.split(", "):
+        for name in text.split(", "):
             room = rect.right() - PAD - x
             if room < 24:
                 break
-            word = self._caption_metrics.elidedText(word, _ELIDE, room - 10)
+            word = self._caption_metrics.elidedText(name, _ELIDE, room - 10)
             width = self._caption_metrics.horizontalAdvance(word) + 10
             box = QRectF(x, rect.y() + 3, width, rect.height() - 6)
             painter.fillRect(box, theme.color("line2" if item.ghost is None else "line"))
@@ -225,9 +225,7 @@ class CellDelegate(QStyledItemDelegate):
             painter.drawText(box, _CENTER, word)
             x += width + 4
 
-    def _button(
-        self, painter: QPainter, rect: QRect, model: RowTable, item: Item, column: Column, row: int
-    ) -> None:
+    def _button(self, painter: QPainter, rect: QRect, model: RowTable, item: Item, column: Column, row: int) -> None:
         text = model.cell(item, column)
         if not text or item.ghost is not None:
             return

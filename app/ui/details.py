@@ -85,7 +85,10 @@ class DetailsPane(QScrollArea):
         row = QHBoxLayout()
         self.title = plain_label("", "title", wrap=True, copyable=True)
         row.addWidget(self.title, 1)
-        for text, tip, run in (("Copy all", "Copy everything that stands here", self.copy_all), ("✕", "Close (Enter)", self.close_wanted.emit)):
+        for text, tip, run in (
+            ("Copy all", "Copy everything that stands here", self.copy_all),
+            ("✕", "Close (Enter)", self.close_wanted.emit),
+        ):
             button = QToolButton()
             button.setText(text)
             button.setToolTip(tip)
@@ -108,7 +111,10 @@ class DetailsPane(QScrollArea):
             if self.title.text() != first.title:
                 self.title.setText(first.title)
             self._show_state(first.state)
-        shape = [(section.title if number else "", [line.label for line in section.lines]) for number, section in enumerate(sections)]
+        shape = [
+            (section.title if number else "", [line.label for line in section.lines])
+            for number, section in enumerate(sections)
+        ]
         if shape != self._shape:
             self._shape = shape
             self._rebuild(sections)

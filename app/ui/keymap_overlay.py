@@ -141,6 +141,3 @@ def _group(title: str, lines: list[tuple[str, str, str]]) -> QGridLayout:
         grid.addWidget(text, number, 1)
     grid.setColumnStretch(1, 1)
     return grid
-
-
-

@@ -49,7 +49,7 @@ class MainWindow(QWidget):
         self.strip_state: Callable[[], StripState] = StripState
         self.closing: Callable[[], bool] = lambda: True
         self._context: Context | None = None
-        self._seen = False
+        self.was_painted = False
         self.strip = Strip(theme)
         self.rail = Rail(lambda: self.theme)
         self.stack = QStackedWidget()
@@ -217,6 +217,7 @@ class MainWindow(QWidget):
         self.context.actions.set_blocked(state.blocked)
         for title, page in self.pages.items():
             self.rail.buttons[title].set_counts(page.count_text(), page.badges())
+        self.page.refresh()
         self.foot.show_text(self.page.status_text(), self.page.hints())
 
     def set_theme(self, theme: Theme) -> None:
@@ -247,8 +248,8 @@ class MainWindow(QWidget):
 
     def event(self, event: QEvent) -> bool:
         """Notice the first paint."""
-        if event.type() == QEvent.Type.Paint and not self._seen:
-            self._seen = True
+        if event.type() == QEvent.Type.Paint and not self.was_painted:
+            self.was_painted = True
             QTimer.singleShot(0, self.painted.emit)
         return super().event(event)
 

@@ -39,6 +39,9 @@ class Page(QWidget):
         if view is not None:
             view.setFocus()
 
+    def refresh(self) -> None:
+        """Bring what changes with time up to date; called four times a second while the page is in front."""
+
     def deactivate(self) -> None:
         """The page leaves the front: stop repainting."""
 

@@ -67,7 +67,6 @@ class TableView(QTableView):
         *,
         strong: tuple[str, ...] = ("name",),
         chips: tuple[str, ...] = (),
-        button_key: str = "",
     ) -> None:
         super().__init__()
         self.context = context
@@ -76,8 +75,6 @@ class TableView(QTableView):
         """Keys of the columns that are read first: full text colour, struck through when the row is a ghost."""
         self.chips = frozenset(chips)
         """Keys of the columns whose comma-separated words are shown as chips."""
-        self.button_key = button_key
-        """Key of the column whose cells are buttons."""
         self.current_row = -1
         self.current_id = ""
         self.hover_row = -1
@@ -125,6 +122,7 @@ class TableView(QTableView):
         head.setFixedHeight(Theme.ROW + 2)
         head.setMinimumSectionSize(28)
         head.setSortIndicatorShown(True)
+        head.setStretchLastSection(True)
         head.setSortIndicatorClearable(True)
         head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         head.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -266,7 +264,7 @@ class TableView(QTableView):
         super().mousePressEvent(event)
 
     def _press_left(self, event: QMouseEvent, index: QModelIndex, row_id: str) -> None:
-        if self.table.columns[index.column()].key == self.button_key:
+        if self.table.columns[index.column()].kind == "button":
             self.pressed_id = row_id
             self.viewport().update()
         elif event.modifiers() & Qt.KeyboardModifier.ControlModifier:
@@ -282,7 +280,7 @@ class TableView(QTableView):
         if pressed:
             index = self.indexAt(event.position().toPoint())
             same = index.isValid() and self.table.item(index.row()).id == pressed
-            if same and self.table.columns[index.column()].key == self.button_key:
+            if same and self.table.columns[index.column()].kind == "button":
                 self.button_clicked.emit(pressed)
             self.viewport().update()
 
@@ -294,7 +292,7 @@ class TableView(QTableView):
         first, self._press_id = self._press_id, ""
         if event.button() != Qt.MouseButton.LeftButton or not row_id or row_id != first:
             return
-        if self.table.columns[index.column()].key == self.button_key:
+        if self.table.columns[index.column()].kind == "button":
             return
         self.double_clicked_id.emit(row_id)
 

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html import escape
-from pathlib import Path
 from string import Template
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QPalette
 from PySide6.QtWidgets import QApplication, QLabel, QSizePolicy, QWidget
+
+from app.models.palettes import PALETTES
+from app.paths import resource
 
 SANS = [
     "Inter", "IBM Plex Sans", "Segoe UI", "Noto Sans", "Roboto", "Helvetica Neue", "DejaVu Sans Condensed", "DejaVu Sans",
@@ -35,22 +37,30 @@ STATES = ("live", "changing", "held", "stale", "fault", "off")
 _DARK = {
     "bg": "#14171B", "panel": "#181C21", "raised": "#1F242A", "hover": "#1B2026", "line": "#272D34", "line2": "#39414A",
     "text": "#DCE1E6", "text2": "#98A2AD", "text3": "#69737E", "accent": "#8B93FF", "select": "#262B45", "mark": "#8B93FF",
-    "live": "#0BA778", "changing": "#AFD1E6", "held": "#FDBA29", "stale": "#FBF5CC", "fault": "#E6461D", "off": "#768190",
-    "on_air": "#C8102E", "on_air_text": "#FFFFFF", "bar": "#2B323A", "strip": "#0F1215", "danger": "#E6461D",
+    "bar": "#2B323A", "strip": "#0F1215",
 }  # fmt: skip
 _BLACKOUT = {
     "bg": "#080302", "panel": "#0B0503", "raised": "#130805", "hover": "#0E0604", "line": "#1C0C07", "line2": "#31160D",
     "text": "#8A4A2C", "text2": "#683520", "text3": "#4C2617", "accent": "#A85A20", "select": "#2A1108", "mark": "#A85A20",
-    "live": "#8C5A1E", "changing": "#A8763C", "held": "#B8801C", "stale": "#C69A55", "fault": "#C22A10", "off": "#5A3222",
-    "on_air": "#8C0C18", "on_air_text": "#E0B090", "bar": "#1F0D08", "strip": "#050201", "danger": "#C22A10",
+    "bar": "#1F0D08", "strip": "#050201",
 }  # fmt: skip
 _CONTRAST = {
     "bg": "#000000", "panel": "#000000", "raised": "#141414", "hover": "#141414", "line": "#6A6A6A", "line2": "#B4B4B4",
     "text": "#FFFFFF", "text2": "#E2E2E2", "text3": "#BDBDBD", "accent": "#A6ACFF", "select": "#2C3380", "mark": "#A6ACFF",
-    "live": "#1FD69C", "changing": "#C9E6F7", "held": "#FFC53D", "stale": "#FFFAD6", "fault": "#FF6A42", "off": "#A4B0BE",
-    "on_air": "#C8102E", "on_air_text": "#FFFFFF", "bar": "#3C3C3C", "strip": "#000000", "danger": "#FF6A42",
+    "bar": "#3C3C3C", "strip": "#000000",
 }  # fmt: skip
-THEMES: dict[str, dict[str, str]] = {"dark": _DARK, "blackout": _BLACKOUT, "contrast": _CONTRAST}
+_GROUNDS = {"dark": _DARK, "blackout": _BLACKOUT, "contrast": _CONTRAST}
+THEMES: dict[str, dict[str, str]] = {
+    name: {
+        **colors,
+        **PALETTES[name].colors,
+        "on_air": PALETTES[name].on_air_background,
+        "on_air_text": PALETTES[name].on_air_text,
+        "danger": PALETTES[name].colors["fault"],
+    }
+    for name, colors in _GROUNDS.items()
+}
+"""Every token of every theme; the six state colours and the badge are measured in ``app/models/palettes.py``."""
 TITLES = {"dark": "Dark", "blackout": "Blackout", "contrast": "High contrast"}
 
 _SIZES = {"caption": 11, "small": 11, "body": 12, "heading": 12, "title": 16, "big": 24, "mono": 12, "count": 11}
@@ -106,7 +116,7 @@ class Theme:
 
     def style_sheet(self) -> str:
         """``resources/theme.qss`` with this theme's colours filled in."""
-        return Template((resources() / "theme.qss").read_text(encoding="utf-8")).substitute(self.colors)
+        return Template(resource("theme.qss").read_text(encoding="utf-8")).substitute(self.colors)
 
     def apply(self, app: QApplication) -> None:
         """Dress the whole application; call before the first ``show()`` so that nothing flashes white."""
@@ -114,13 +124,6 @@ class Theme:
         app.setPalette(self.palette())
         app.setFont(self._fonts["body"])
         app.setStyleSheet(self.style_sheet())
-
-
-def resources() -> Path:
-    """The folder of icons and style sheets: beside the package in a checkout, inside it when installed."""
-    package = Path(__file__).resolve().parent.parent
-    inside = package / "resources"
-    return inside if inside.is_dir() else package.parent / "resources"
 
 
 def set_role(widget: QWidget, role: str, *, name: str = "role") -> None:

@@ -295,8 +295,10 @@ def _open_preset_editor(context: Context, ids: Sequence[str]) -> bool:
     from app.ui.dialogs.preset_editor import PresetEditor
 
     panel = PresetEditor(context)
+    name = stream_name(context, ids[0])
+    panel.saved.connect(lambda _: context.toast(f"R takes {name} there"))
     context.panels.show(panel)
-    context.toast(f"Take: {NO_PRESET}")
+    context.toast(f"Take {name}: {NO_PRESET}")
     return True
 
 

@@ -1,0 +1,120 @@
+"""Which broker this console shows, and the way to it: the embedded one, started and watched, or a remote one.
+
+Owns the ``BrokerClient`` of the context and the one ``FeedClient`` that fills the store. A gap that the store finds
+leads to a new snapshot. Serves DESIGN.md §1 and §4; used by ``console.py`` alone. Imports nothing heavy: httpx and
+websockets come when first used, after the window has been painted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.client.api import BrokerClient
+from app.client.feed import FeedClient, Link
+from app.client.process import BrokerState, EmbeddedBroker
+from app.ui.strip_words import Connected
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from app.contract import FeedMessage
+    from app.ui.context import Context
+
+
+class Connection:
+    """See the module's docstring. ``state`` is what the strip says about it."""
+
+    def __init__(self, context: Context, data_dir: Path, serve_options: Sequence[str]) -> None:
+        self._context = context
+        self._data_dir = data_dir
+        self._serve_options = serve_options
+        self._feed: FeedClient | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._remote = ""
+        self._link_read_only = ""
+        self.state = Connected()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it shows a broker that it does not start."""
+        return bool(self._remote)
+
+    def show_embedded(self) -> None:
+        """Find or start this machine's broker, and show it."""
+        self._remote = ""
+        self.state = Connected(name="this machine", text="Looking for the broker")
+        if self._context.embedded is None:
+            self._context.embedded = EmbeddedBroker(self._data_dir, self._embedded_changed, options=self._serve_options)
+            self._watch = self._context.spawn(self._context.embedded.run(), "the embedded broker")
+        else:
+            self._embedded_changed(self._context.embedded.state)
+
+    def show_remote(self, url: str) -> None:
+        """Show the broker at ``url``; the embedded one, if it runs, goes on."""
+        self._remote = url
+        self.state = Connected(name=url, text=f"Connecting to {url}", remote=True)
+        self._context.spawn(self._attach_remote(url), f"connect to {url}")
+
+    def resync(self) -> None:
+        """F5: everything afresh."""
+        if self._feed is not None:
+            self._feed.resync()
+
+    async def close(self) -> None:
+        """Let go of the broker, which goes on."""
+        if self._context.client is not None:
+            await self._context.client.close()
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _embedded_changed(self, state: BrokerState) -> None:
+        if self._remote:
+            return
+        self.state = Connected("this machine", state.text, state.text if state.read_only else "")
+        if state.state == "running" and state.url is not None:
+            self._attach(state.url, state.token)
+
+    async def _attach_remote(self, url: str) -> None:
+        from app.client.credentials import Credentials, CredentialsError
+
+        token = self._context.tokens.get(url) or os.environ.get("CALLBOARD_TOKEN")
+        missing = ""
+        if not token:
+            try:
+                token = await Credentials().get(url)
+            except CredentialsError as error:
+                missing = error.message
+        if self._remote != url:
+            return
+        if not token:
+            self._context.toast(f"No token is kept for {url}. {missing} Settings, Brokers takes one.", tone="error")
+        self._attach(url, token)
+
+    def _attach(self, url: str, token: str | None) -> None:
+        context = self._context
+        old = context.client
+        if old is None or (old.base_url, old.token) != (url.rstrip("/"), token):
+            context.client = BrokerClient(url, token, context.operator)
+            if old is not None:
+                context.spawn(old.close(), "close the connections to the last broker")
+        if self._feed is None:
+            self._feed = FeedClient(url, token, self._on_message, self._on_link)
+            context.spawn(self._feed.run(), "the feed")
+        else:
+            self._feed.retarget(url, token)
+
+    def _on_message(self, message: FeedMessage) -> None:
+        if not self._context.store.receive(message) and self._feed is not None:
+            self._feed.resync()
+
+    def _on_link(self, link: Link) -> None:
+        self._context.store.set_link(link.state, link.since, link.text)
+        if self._remote:
+            read_only = link.text or "This broker is read only for this console" if link.read_only else ""
+            self.state = Connected(self._remote, link.text if link.state != "live" else "", read_only, remote=True)
+
+
+Connect = Callable[[str | None], None]

@@ -1,0 +1,243 @@
+"""The console put together: store, actions, window, pages, connection; and what keeps them going.
+
+``main.py`` makes one ``Console`` and runs it. Order of a start: theme and window (nothing heavy imported yet), first
+paint, then the connection, then the other pages, then pyqtgraph. Every coroutine of the window is started by
+``spawn``: an expected failure becomes a toast in the broker's words, an unexpected one is logged and stands on the
+strip until the console is restarted, so nothing stops silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QTimer
+from PySide6.QtGui import QIcon
+from PySide6.QtWidgets import QApplication
+
+from app.errors import CallboardError
+from app.models.series import Plots
+from app.models.store import Store
+from app.models.undo import UndoStack
+from app.paths import resource
+from app.ui import verbs
+from app.ui.actions import Actions
+from app.ui.connection import Connection
+from app.ui.context import Context
+from app.ui.main_window import MainWindow
+from app.ui.page import Page
+from app.ui.pages.sessions import SessionsPage
+from app.ui.pages.streams import StreamsPage
+from app.ui.settings import Settings
+from app.ui.sheet import SheetPanels
+from app.ui.strip import StripState
+from app.ui.strip_words import strip_state
+from app.ui.theme import Theme
+
+FAILURES_SHOWN = 3
+
+
+class Console:
+    """One window and all behind it."""
+
+    def __init__(
+        self, app: QApplication, settings: Settings, data_dir: Path, serve_options: Sequence[str] = ()
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.failures: list[str] = []
+        self.closed = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._leaving = False
+        theme = Theme.named(settings.get("theme"))
+        theme.apply(app)
+        app.setWindowIcon(QIcon(str(resource("callboard.svg"))))
+        self.store = Store()
+        self.series = Plots(self.store)
+        self.actions = Actions(UndoStack())
+        self.window = MainWindow(theme)
+        self.context = Context(
+            store=self.store,
+            client=None,
+            actions=self.actions,
+            settings=settings,
+            theme=theme,
+            operator=settings.get("operator") or account_name(),
+            spawn=self.spawn,
+            toast=self.window.toasts.say,
+            panels=SheetPanels(self.window.sheet),
+            switch_theme=self.switch_theme,
+            connect_to=self.connect_to,
+        )
+        self.actions.bind(self.context)
+        self.actions.confirm_panel = confirm_panel
+        verbs.declare(self.actions)
+        self.connection = Connection(self.context, data_dir, serve_options)
+        self._build_window()
+
+    def _build_window(self) -> None:
+        window = self.window
+        window.bind(self.context)
+        window.strip_state = self.strip_state
+        window.closing = self.may_close
+        window.resync_wanted.connect(self.connection.resync)
+        self.streams = StreamsPage(self.context, self.series)
+        window.add_page(self.streams)
+        window.add_page(SessionsPage(self.context))
+        self._clock = QTimer(window)
+        self._clock.setInterval(1000)
+        self._clock.timeout.connect(self.second)
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def show(self) -> None:
+        """Show the window; it is painted in the first turn of the loop."""
+        self.window.start()
+        self.window.show()
+
+    async def run(self, broker: str | None) -> None:
+        """Connect, finish the window, and stay until it is closed."""
+        await self._first_paint()
+        self._add_later_pages()
+        self.connect_to(broker)
+        self._clock.start()
+        self.streams.build_plots()
+        await self.closed.wait()
+        self.window.hide()
+        self._clock.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.connection.close()
+
+    async def _first_paint(self) -> None:
+        painted = asyncio.Event()
+        self.window.painted.connect(painted.set)
+        if self.window.was_painted:
+            return
+        await painted.wait()
+
+    def _add_later_pages(self) -> None:
+        """Pages that need not be there for the first paint."""
+        from app.ui.pages.history import HistoryPage
+        from app.ui.pages.settings import SettingsPage
+
+        later: tuple[tuple[type[Page], bool], ...] = ((HistoryPage, False), (SettingsPage, True))
+        for kind, at_foot in later:
+            self.window.add_page(kind(self.context), at_foot=at_foot)
+        wanted = self.settings.get("window/page")
+        if wanted in self.window.pages and wanted != self.window.page.title:
+            self.window.show_page(wanted)
+
+    def second(self) -> None:
+        """Once a second: ghosts end, plots get their sample."""
+        self.store.tick()
+        self.series.sample()
+        self.streams.second()
+
+    def strip_state(self) -> StripState:
+        """What the strip says now."""
+        failures = self.failures[-FAILURES_SHOWN:]
+        return strip_state(self.store, self.connection.state, failures, self.context.operator)
+
+    # -- what the context offers -------------------------------------------------------------------------------
+
+    def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Start a coroutine of the window; see the module's docstring."""
+        task = asyncio.get_running_loop().create_task(coro, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            return
+        if isinstance(error, CallboardError):
+            self.window.toasts.say(error.message, tone="error")
+            return
+        from app.logs import get_logger
+
+        get_logger("console").error("coroutine_failed", name=task.get_name(), exc_info=error)
+        self.failures.append(f"internal error in “{task.get_name()}”: {type(error).__name__}; see the log")
+        self.window.refresh()
+
+    def switch_theme(self, name: str) -> None:
+        """Another theme, now and from the next start on."""
+        self.settings.set("theme", name)
+        theme = Theme.named(name)
+        self.context.theme = theme
+        theme.apply(self.app)
+        self.window.set_theme(theme)
+
+    def connect_to(self, url: str | None) -> None:
+        """Show another broker."""
+        if url is None:
+            self.connection.show_embedded()
+        else:
+            self.connection.show_remote(url)
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def may_close(self) -> bool:
+        """With live rows on a broker of our own: ask in place what is to become of it."""
+        embedded = self.context.embedded
+        ours = embedded is not None and embedded.state.state == "running" and not self.connection.is_remote
+        if self._leaving or not ours or not (self.store.streams or self.store.sessions):
+            self._leave()
+            return True
+        from app.ui.dialogs.quit_panel import QuitPanel
+
+        if not isinstance(self.window.sheet.current, QuitPanel):
+            panel = QuitPanel(self.context, self.leave_now, self._stop_and_close, lambda: None)
+            self.context.panels.show(panel)
+        return False
+
+    def leave_now(self) -> None:
+        """Close without asking; the broker goes on."""
+        self._leaving = True
+        self.window.close()
+
+    def _stop_and_close(self) -> None:
+        async def stop() -> None:
+            if self.context.embedded is not None:
+                await self.context.embedded.stop()
+            self.leave_now()
+
+        self.context.toast("The broker is stopping")
+        self.spawn(stop(), "stop the broker")
+
+    def _leave(self) -> None:
+        self.window.save_layout()
+        self.closed.set()
+
+
+def account_name() -> str:
+    """Who sits here, as the machine knows it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def confirm_panel(context: Context, title: str, losses: list[tuple[str, str]], verb_text: str) -> Any:
+    """The panel of tier 2."""
+    from app.ui.dialogs.confirm import ConfirmPanel
+
+    return ConfirmPanel(context, title, losses, verb_text)
+
+
+def on_terminate(loop: asyncio.AbstractEventLoop, close: Callable[[], None]) -> None:
+    """SIGTERM and SIGINT close the window without asking; where loops have no signals, the system's way stays."""
+    import signal
+
+    if os.name == "posix":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, close)

@@ -1,0 +1,90 @@
+"""The Sessions page (UX §4): who takes what from whom, who keeps it alive, and the kick.
+
+``Delete`` kicks after its hold-back, ``R`` on a session that has just ended takes it again with the same config.
+Rows can be put together by stream. Ending a session ends it in the registry; the picture stops when the publisher
+obeys, and a session that is still beaten after its end shows FAULT "still sending" (UX §1 rule 9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QMenu, QPushButton
+
+from app.contract import SessionRow
+from app.models.states import state_of_session
+from app.models.tables.sessions import SessionTable
+from app.ui.board_page import BoardPage
+from app.ui.details import Section
+from app.ui.details_text import session_sections
+from app.ui.table_view import TableView
+from app.ui.theme import escape_tooltip
+
+if TYPE_CHECKING:
+    from app.ui.context import Context
+
+
+class SessionsPage(BoardPage):
+    """See the module's docstring."""
+
+    title, key, glyph = "Sessions", "Ctrl+2", "sessions"
+    kind, name = "session", "sessions"
+
+    def __init__(self, context: Context) -> None:
+        table = SessionTable(context.store)
+        view = TableView(context, table, strong=("who", "what"), chips=("preset",))
+        super().__init__(context, table, view)
+        self.group_button = QPushButton("Group by stream")
+        self.group_button.setCheckable(True)
+        self.group_button.setToolTip(escape_tooltip("Sessions of one stream stand together"))
+        self.group_button.toggled.connect(table.group_by_stream)
+        self.head.insertWidget(1, self.group_button)
+
+    def count_text(self) -> str:
+        """Live sessions."""
+        return str(len(self.context.store.sessions)) if self.context.store.loaded else ""
+
+    def badges(self) -> list[tuple[str, str]]:
+        """Sessions that are a fault or stale."""
+        store = self.context.store
+        if not store.live:
+            return []
+        now, counts = store.broker_now(), {"stale": 0, "fault": 0}
+        for row in store.sessions.values():
+            key = state_of_session(row, store, now).word.key
+            if key in counts:
+                counts[key] += 1
+        for ghost in store.graveyard.of("session").values():
+            if isinstance(ghost.row, SessionRow) and ghost.still_sending is not None:
+                counts["fault"] += 1
+        return [(key, f"{counts[key]} {key}") for key in ("fault", "stale") if counts[key]]
+
+    def hints(self) -> str:
+        """Keys for the foot."""
+        return "Delete kick    R re-take    Ctrl+Z undo    Enter details    Space mark    / filter    F1 keys"
+
+    def empty_words(self) -> tuple[str, str]:
+        """No session at all."""
+        return "No sessions", "A take on Streams (R) opens one."
+
+    def sections(self, row_id: str) -> list[Section]:
+        """Details of a session."""
+        return session_sections(self.context.store, row_id)
+
+    def export(self) -> None:
+        """Ctrl+E."""
+        from app.ui.export import ExportPanel, extract_of
+
+        self.context.panels.show(ExportPanel(self.context, extract_of(self.model, self.name)))
+
+    def fill_menu(self, menu: QMenu, ids: Sequence[str]) -> None:
+        """Also what can be copied."""
+        super().fill_menu(menu, ids)
+        if len(ids) == 1:
+            menu.addAction("Copy id", lambda: self._copy(ids[0]))
+
+    def _copy(self, text: str) -> None:
+        QGuiApplication.clipboard().setText(text)
+        self.context.toast(f"Copied {text}")

@@ -1,0 +1,289 @@
+"""The Streams page (UX §4): every stream of the house, what each destination shows, and the take.
+
+Table, destinations and plots around it, details at the right with the running negotiation, its offer or the reason
+why there is none. A take starts by ``R``, by the row's cell, by a double click or by the button; all of them end in
+``Actions.press`` with the stream's id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QMenu, QPushButton, QToolButton
+
+from app.contract import NEGOTIATION_TIMEOUT, StreamRow
+from app.models.series import Plots
+from app.models.states import STALE, state_of_stream
+from app.models.tables.columns import Item, Moment
+from app.models.tables.streams import StreamTable
+from app.models.wording import age_text
+from app.ui.board_page import BoardPage
+from app.ui.destinations import Destinations
+from app.ui.details import Section
+from app.ui.details_text import stream_sections
+from app.ui.plots import PlotBand
+from app.ui.table_view import Countdown, TableView
+from app.ui.take_card import TakeCard
+from app.ui.verbs import take_warning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PySide6.QtGui import QKeyEvent
+
+    from app.ui.context import Context
+
+
+def take_cell(item: Item, moment: Moment) -> str:
+    """What a press of the row's take cell would do, in a word or three."""
+    store = moment.store
+    row = store.streams.get(item.id)
+    if row is None:
+        return ""
+    preset = store.default_preset()
+    if preset is not None:
+        carried = next((one for one in store.carried_by(preset.id) if one.stream_id == item.id), None)
+        if carried is not None:
+            return f"taken {age_text(moment.now - carried.started_at)}"
+    if store.take_down() is not None:
+        return "Take: DOWN"
+    return "Take STALE" if state_of_stream(row, store, moment.now).word is STALE else "Take"
+
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "state": {"width": 104},
+    "name": {"width": 184},
+    "take": {"width": 98, "text": take_cell, "clock": True, "hint": "Takes to the default preset (R, double click)"},
+    "type": {"width": 58},
+    "from": {"width": 112},
+    "protocol": {"width": 66},
+    "address": {"width": 142},
+    "format": {"width": 152},
+    "beats": {"width": 76},
+    "consumers": {"width": 72},
+    "on": {"width": 140},
+    "ttl": {"width": 92},
+    "age": {"width": 52},
+    "since": {"hidden": True},
+    "tags": {"width": 100},
+}
+"""How this page wants the columns of the table: widths that fit 1440 px, and what the take cell says."""
+
+
+class BoardTable(StreamTable):
+    """Streams with the cell that takes them."""
+
+    columns = tuple(replace(column, **LOOKS.get(column.key, {})) for column in StreamTable.columns)
+
+
+class StreamsPage(BoardPage):
+    """See the module's docstring."""
+
+    title, key, glyph = "Streams", "Ctrl+1", "streams"
+    kind, name = "stream", "streams"
+
+    def __init__(self, context: Context, series: Plots) -> None:
+        table = BoardTable(context.store)
+        view = TableView(context, table, strong=("name", "consumers"), chips=("on",))
+        view.looks = self
+        self.destinations = Destinations(context)
+        self.plots = PlotBand(context.theme, series)
+        self.take_card = TakeCard(context)
+        self._built = False
+        super().__init__(context, table, view)
+        self.column.insertWidget(1, self.destinations)
+        self.middle.addWidget(self.plots)
+        self.details.extra.addWidget(self.take_card)
+        self.plots.setVisible(context.settings.get("window/plots_open"))
+        self._add_tools()
+        view.button_clicked.connect(self.take)
+        view.double_clicked_id.connect(self.take)
+        self.destinations.chosen.connect(self._go_to)
+        self.destinations.edit_wanted.connect(self._edit_preset)
+        context.actions.finished.connect(self._finished)
+
+    def _add_tools(self) -> None:
+        self.add_button = QPushButton("Add stream…")
+        self.add_button.clicked.connect(self.add_stream)
+        self.more_button = QToolButton()
+        self.more_button.setText("⋯")
+        self.more_button.setAccessibleName("More")
+        self.more_button.clicked.connect(self._open_more)
+        self.head.addWidget(self.add_button)
+        self.head.addWidget(self.more_button)
+
+    # -- life --------------------------------------------------------------------------------------------------
+
+    def build_plots(self) -> None:
+        """Import pyqtgraph and draw; called by ``main.py`` after the first paint."""
+        self._built = True
+        if self.plots.isVisibleTo(self):
+            self.plots.build()
+
+    def refresh(self) -> None:
+        """Also destinations and the take card."""
+        super().refresh()
+        self.destinations.refresh()
+        if self.details.isVisible():
+            self.take_card.refresh(self.view.current_id)
+        if self.context.store.negotiations or self.context.actions.running:
+            self.view.viewport().update()
+
+    def second(self) -> None:
+        """Once a second: the plots."""
+        if self._front:
+            self.plots.refresh()
+
+    def theme_changed(self) -> None:
+        """Also plots and destinations."""
+        super().theme_changed()
+        self.plots.set_theme(self.context.theme)
+        self.destinations.update()
+
+    def toggle_plots(self) -> None:
+        """Show or hide the plots; hidden ones are not drawn."""
+        shown = not self.plots.isVisibleTo(self)
+        self.plots.setVisible(shown)
+        self.context.settings.set("window/plots_open", shown)
+        if shown and self._built:
+            self.plots.build()
+            self.plots.refresh()
+
+    # -- words -------------------------------------------------------------------------------------------------
+
+    def count_text(self) -> str:
+        """Live streams."""
+        return str(len(self.context.store.streams)) if self.context.store.loaded else ""
+
+    def badges(self) -> list[tuple[str, str]]:
+        """Streams that are stale, and ghosts that are a fault."""
+        store = self.context.store
+        if not store.live:
+            return []
+        now, counts = store.broker_now(), {"stale": 0, "fault": 0}
+        for row in store.streams.values():
+            key = state_of_stream(row, store, now).word.key
+            if key in counts:
+                counts[key] += 1
+        for ghost in store.graveyard.of("stream").values():
+            if isinstance(ghost.row, StreamRow):
+                key = state_of_stream(ghost.row, store, now, ghost).word.key
+                counts[key] = counts.get(key, 0) + 1
+        return [(key, f"{counts[key]} {key}") for key in ("fault", "stale") if counts[key]]
+
+    def hints(self) -> str:
+        """Keys for the foot."""
+        return "R take    Shift+R take to…    Enter details    Space mark    Delete withdraw    / filter    F1 keys"
+
+    def empty_words(self) -> tuple[str, str]:
+        """No stream at all."""
+        return (
+            "No streams yet",
+            "Publishers advertise themselves at this broker; Settings shows the address to give to them.",
+        )
+
+    def sections(self, row_id: str) -> list[Section]:
+        """Details of a stream."""
+        return stream_sections(self.context.store, row_id)
+
+    # -- the take ----------------------------------------------------------------------------------------------
+
+    def take(self, stream_id: str) -> None:
+        """The row's cell or a double click."""
+        self.context.actions.press("take", [stream_id])
+        self.refresh()
+
+    def dispatch_key(self, event: QKeyEvent) -> bool:
+        """A take by key makes the taken row the one in the details."""
+        return super().dispatch_key(event)
+
+    def countdown(self, row_id: str) -> Countdown | None:
+        """The 5 s of a negotiation in its row."""
+        store = self.context.store
+        running = store.running_for(row_id)
+        if running is not None:
+            left = max(0.0, running.deadline - store.broker_now())
+            return Countdown(f"{left:.1f} s", min(1.0, left / NEGOTIATION_TIMEOUT))
+        if any((verb, row_id) in self.context.actions.running for verb in ("take", "take_to")):
+            return Countdown("asking…", 1.0)
+        return None
+
+    def warned(self, row_id: str) -> bool:
+        """Whether taking it deserves a second look."""
+        return bool(take_warning(self.context, row_id))
+
+    def _finished(self, verb: str, row_id: str, result: object) -> None:
+        if verb in ("take", "take_to"):
+            self.take_card.keep(row_id, result)
+            self.refresh()
+
+    # -- menus -------------------------------------------------------------------------------------------------
+
+    def add_stream(self) -> None:
+        """The panel that advertises a stream by hand."""
+        from app.ui.dialogs.add_stream import AddStream
+
+        self.context.panels.show(AddStream(self.context))
+
+    def create_type(self) -> None:
+        """The panel that creates a stream type."""
+        from app.ui.dialogs.create_type import CreateType
+
+        self.context.panels.show(CreateType(self.context))
+
+    def new_preset(self) -> None:
+        """The panel that makes a preset."""
+        from app.ui.dialogs.preset_editor import PresetEditor
+
+        self.context.panels.show(PresetEditor(self.context))
+
+    def export(self) -> None:
+        """Ctrl+E."""
+        from app.ui.export import ExportPanel, extract_of
+
+        self.context.panels.show(ExportPanel(self.context, extract_of(self.model, self.name)))
+
+    def fill_menu(self, menu: QMenu, ids: Sequence[str]) -> None:
+        """Also what can be copied."""
+        super().fill_menu(menu, ids)
+        row = self.context.store.streams.get(ids[0]) if len(ids) == 1 else None
+        if row is not None:
+            menu.addAction("Copy connection string", lambda: self._copy_address(row))
+            menu.addAction("Copy id", lambda: self._copy(row.id))
+
+    def _copy_address(self, row: StreamRow) -> None:
+        from app.client.connect import Endpoint, connection_string
+
+        self._copy(connection_string(Endpoint.of(row)))
+
+    def _copy(self, text: str) -> None:
+        from PySide6.QtGui import QGuiApplication
+
+        QGuiApplication.clipboard().setText(text)
+        self.context.toast(f"Copied {text}")
+
+    def _open_more(self) -> None:
+        menu = QMenu(self)
+        menu.addAction("New preset…", self.new_preset)
+        menu.addAction("Create stream type…", self.create_type)
+        menu.addAction("Export…\tCtrl+E", self.export)
+        menu.addSeparator()
+        plots = QAction("Plots", menu)
+        plots.setCheckable(True)
+        plots.setChecked(self.plots.isVisibleTo(self))
+        plots.toggled.connect(lambda _: self.toggle_plots())
+        menu.addAction(plots)
+        menu.aboutToHide.connect(menu.deleteLater)
+        menu.popup(self.more_button.mapToGlobal(self.more_button.rect().bottomLeft()))
+
+    def _go_to(self, stream_id: str) -> None:
+        if not self.view.select_id(stream_id):
+            self.context.toast("That stream is not shown: the filter hides it, or it is gone")
+        self.view.setFocus()
+
+    def _edit_preset(self, preset_id: str) -> None:
+        from app.ui.dialogs.preset_editor import PresetEditor
+
+        self.context.panels.show(PresetEditor(self.context, preset_id))

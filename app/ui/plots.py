@@ -1,0 +1,187 @@
+"""Four plots under the Streams table: live streams, sessions, negotiations and their latency over ten minutes.
+
+pyqtgraph and numpy are imported in ``PlotBand.build``, after the window's first paint. Pens are 1 px, antialiasing
+is off and ranges are set by hand (facts/gui-performance.md §3); a refresh happens once a second while the band is
+shown and never otherwise. Numbers come from ``app/models/series.py``; holes (NaN) stay holes: a board that was not
+live shows a gap, not a zero.
+"""
+
+from __future__ import annotations
+
+import os
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from app.models.series import SECONDS
+from app.ui.theme import Theme, plain_label
+
+if TYPE_CHECKING:
+    from app.models.series import Plots, Ring
+
+HEIGHT = 138
+MARGIN = 24
+"""Seconds left and right of the ten minutes, so that the outer labels have room."""
+
+
+class Plot(QWidget):
+    """One plot: title with the newest value above, one or two curves below, minutes on the x axis."""
+
+    def __init__(self, title: str, unit: str, theme: Theme) -> None:
+        super().__init__()
+        self.unit = unit
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 6, 4, 2)
+        column.setSpacing(2)
+        head = QHBoxLayout()
+        head.setContentsMargins(4, 0, 8, 0)
+        head.addWidget(plain_label(title, "caption"), 1)
+        self.value = plain_label("", "heading")
+        head.addWidget(self.value)
+        column.addLayout(head)
+        self._column = column
+        self._theme = theme
+        self._curves: list[Any] = []
+        self._plot: Any = None
+        self._top = 0.0
+
+    def build(self, pg: Any, tokens: tuple[str, ...]) -> None:
+        """Make the pyqtgraph part."""
+        theme = self._theme
+        self._plot = pg.PlotWidget(background=theme.color("bg"))
+        self._plot.setFrameShape(self._plot.Shape.NoFrame)
+        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        item = self._plot.getPlotItem()
+        item.setMenuEnabled(False)
+        item.hideButtons()
+        item.setMouseEnabled(False, False)
+        view = item.getViewBox()
+        view.disableAutoRange()
+        view.setRange(QRectF(-SECONDS - MARGIN, 0, SECONDS + 2 * MARGIN, 4), padding=0)
+        left, bottom = item.getAxis("left"), item.getAxis("bottom")
+        for axis in (left, bottom):
+            axis.setPen(pg.mkPen(theme.color("line"), width=1))
+            axis.setTextPen(pg.mkPen(theme.color("text3"), width=1))
+            axis.setStyle(tickFont=theme.font("caption"), tickLength=-3, tickTextOffset=4)
+            axis.setStyle(hideOverlappingLabels=False)
+        left.setWidth(40)
+        bottom.setHeight(20)
+        bottom.setTicks([[(-600, "-10 min"), (-300, "-5"), (-60, "-1"), (0, "now")], []])
+        item.showGrid(x=False, y=True, alpha=0.12)
+        for token in tokens:
+            curve = pg.PlotCurveItem(pen=pg.mkPen(theme.color(token), width=1), antialias=False, connect="finite")
+            item.addItem(curve)
+            self._curves.append(curve)
+        self._column.addWidget(self._plot, 1)
+
+    def paint_in(self, pg: Any, theme: Theme, tokens: tuple[str, ...]) -> None:
+        """Another theme."""
+        self._theme = theme
+        self._plot.setBackground(QColor(theme.color("bg")))
+        item = self._plot.getPlotItem()
+        for axis in (item.getAxis("left"), item.getAxis("bottom")):
+            axis.setPen(pg.mkPen(theme.color("line"), width=1))
+            axis.setTextPen(pg.mkPen(theme.color("text3"), width=1))
+        for curve, token in zip(self._curves, tokens, strict=True):
+            curve.setPen(pg.mkPen(theme.color(token), width=1))
+
+    def show_values(self, x: Any, rings: tuple[Any, ...], words: str) -> None:
+        """New numbers; the y range only moves when they leave it or fill less than a third of it."""
+        if self.value.text() != words:
+            self.value.setText(words)
+        peak = 0.0
+        for curve, values in zip(self._curves, rings, strict=True):
+            curve.setData(x, values)
+            finite = values[values == values]
+            if finite.size:
+                peak = max(peak, float(finite.max()))
+        if peak > self._top or peak < self._top / 3 or self._top == 0.0:
+            self._top = _round_up(peak)
+            self._plot.getPlotItem().getViewBox().setRange(yRange=(0, self._top * 1.15), padding=0)
+            self._plot.getPlotItem().getAxis("left").setTicks([_ticks(self._top), []])
+
+
+class PlotBand(QWidget):
+    """The four plots side by side; empty until ``build``."""
+
+    TOKENS = (("text2",), ("text2",), ("text2", "fault"), ("text2",))
+
+    def __init__(self, theme: Theme, series: Plots) -> None:
+        super().__init__()
+        self._theme = theme
+        self._series = series
+        self._pg: Any = None
+        self._x: Any = None
+        self.setFixedHeight(HEIGHT)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(4, 0, 4, 0)
+        row.setSpacing(0)
+        self.plots = (
+            Plot("Live streams", "", theme),
+            Plot("Sessions", "", theme),
+            Plot("Negotiations per second (failed in red)", "/s", theme),
+            Plot("Slowest negotiation, ms", "ms", theme),
+        )
+        for plot in self.plots:
+            row.addWidget(plot, 1)
+
+    def build(self) -> None:
+        """Import pyqtgraph and make the plots; once, after the first paint."""
+        if self._pg is not None:
+            return
+        os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
+        import numpy
+        import pyqtgraph
+
+        pyqtgraph.setConfigOptions(antialias=False)
+        self._pg = pyqtgraph
+        self._numpy = numpy
+        self._x = numpy.arange(-SECONDS + 1, 1, dtype=float)
+        for plot, tokens in zip(self.plots, self.TOKENS, strict=True):
+            plot.build(pyqtgraph, tokens)
+        self.refresh()
+
+    def set_theme(self, theme: Theme) -> None:
+        """Paint with another theme from now on."""
+        self._theme = theme
+        if self._pg is not None:
+            for plot, tokens in zip(self.plots, self.TOKENS, strict=True):
+                plot.paint_in(self._pg, theme, tokens)
+
+    def refresh(self) -> None:
+        """New numbers; does nothing while hidden or not built."""
+        if self._pg is None or not self.isVisible():
+            return
+        series = self._series
+        self._show(0, (series.streams,), _whole(series.streams))
+        self._show(1, (series.sessions,), _whole(series.sessions))
+        self._show(2, (series.negotiations, series.failures), _whole(series.negotiations), zeros=False)
+        last = next((value for value in reversed(series.latency.ordered()) if not isnan(value)), None)
+        self._show(3, (series.latency,), "none yet" if last is None else f"{last:.0f} ms")
+
+    def _show(self, number: int, rings: tuple[Ring, ...], words: str, *, zeros: bool = True) -> None:
+        """``zeros`` False: the second curve is only drawn where it is more than nothing."""
+        values = [self._numpy.frombuffer(ring.ordered(), dtype=float) for ring in rings]
+        if not zeros:
+            values[-1] = self._numpy.where(values[-1] > 0, values[-1], self._numpy.nan)
+        self.plots[number].show_values(self._x, tuple(values), words)
+
+
+def _whole(ring: Ring) -> str:
+    return "–" if isnan(ring.last) else f"{ring.last:.0f}"
+
+
+def _round_up(peak: float) -> float:
+    """The next of 4, 10, 20, 40, 100 … above ``peak``."""
+    top = 4.0
+    while top < peak:
+        digits = int(top / 10 ** (len(str(int(top))) - 1))
+        top *= 2.5 if digits == 4 else 2.0
+    return top
+
+
+def _ticks(top: float) -> list[tuple[float, str]]:
+    return [(0.0, "0"), (top / 2, f"{top / 2:g}"), (top, f"{top:g}")]

@@ -1,0 +1,68 @@
+"""What the strip says, out of what is known: store, connection, failures. Plain functions, tested without a window.
+
+Serves UX §1 rule 1 and the sentences that the issue asks for: "NOT LIVE since hh:mm:ss" and "TAKE DOWN since
+hh:mm:ss: NATS is away".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.contract import HealthRow
+from app.models.store import Store
+from app.models.wording import plain
+from app.ui.strip import StripState
+
+NAMES = {"nats": "NATS", "journal": "the journal", "history": "history", "disk": "the disk", "clock": "the clock"}
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What the connection knows: where to, what it is doing, whether acting is allowed."""
+
+    name: str = ""
+    """Shown until the broker has said its own name."""
+    text: str = ""
+    """What is going on, in words: starting, failed and why; "" when nothing is."""
+    read_only: str = ""
+    """Why this console must not act on that broker; "" when it may."""
+    remote: bool = False
+
+
+def strip_state(
+    store: Store, connected: Connected, failures: Sequence[str], operator: str, notes: Sequence[str] = ()
+) -> StripState:
+    """Everything for one refresh of the strip."""
+    not_live = "" if store.live else not_live_text(store, connected)
+    return StripState(
+        broker=plain(store.hello.broker) if store.hello is not None else connected.name,
+        age=store.feed_age(),
+        live=store.live,
+        not_live=not_live,
+        problems=(*(problem_text(part) for part in store.broken_parts()), *failures),
+        notes=tuple(note for note in (connected.read_only, *notes) if note),
+        blocked=not_live or connected.read_only,
+        operator=operator,
+        clock=time.strftime("%H:%M:%S"),
+    )
+
+
+def not_live_text(store: Store, connected: Connected) -> str:
+    """Why the board may not be believed, and since when."""
+    age = store.feed_age()
+    if not store.loaded or age is None:
+        return connected.text or store.link.text or "Connecting"
+    since = time.strftime("%H:%M:%S", time.localtime(time.time() - age))
+    reason = connected.text or store.link.text
+    return f"NOT LIVE since {since}" + (f": {reason}" if reason else "")
+
+
+def problem_text(part: HealthRow) -> str:
+    """A broken part of the broker in words."""
+    since = time.strftime("%H:%M:%S", time.localtime(part.since))
+    words = plain(part.text) or f"{NAMES.get(part.id, part.id)} is away"
+    if part.take_down:
+        return f"TAKE DOWN since {since}: {words}"
+    return f"{NAMES.get(part.id, part.id)} since {since}: {words}"
