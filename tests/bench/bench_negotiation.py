@@ -21,6 +21,8 @@ from pathlib import Path
 import msgspec
 import nats
 
+from app.contract import SessionRow
+from app.server.storage import records
 from app.server.storage.journal import Change, Journal
 from tests.bench.harness import Broker, Child, OtherLoad, Result, at_most, broker, child, load, request, units
 from tests.bench.venue import advertise, answer_for, consumer, negotiations
@@ -96,14 +98,19 @@ async def raw_requests(url: str) -> float:
 
 
 async def commits(path: Path) -> float:
-    """p50 of one durable commit of a session, ms."""
+    """p50 of one durable commit of what a negotiation writes, ms."""
     journal = Journal(path)
     await journal.open()
-    body = msgspec.json.encode({"id": "b2c3d4e5-f6a7-8901-bcde-f12345678901", **consumer(0)} | {"text": "x" * 300})
+    row = SessionRow(
+        id="b2c3d4e5-f6a7-8901-bcde-f12345678901", stream_id="a1b2c3d4-e5f6-7890-abcd-ef1234567890",
+        stream_name="Main Stage Camera A", stream_type="ndi", publisher_id="td-workstation-01", publisher_address="192.168.1.50",
+        publisher_port=5960, protocol="ndi", started_at=time.time(), expires_at=time.time() + 30, **consumer(0),
+    )  # fmt: skip
+    body = msgspec.json.encode(row)
     taken = []
     for number in range(ALONE):
         started = time.perf_counter()
-        await journal.commit(Change().put(number, "session", body, time.time() + 30).record("started", body))
+        await journal.commit(Change().put(number, "session", body, row.expires_at).record(*records.opened(row)))
         taken.append(time.perf_counter() - started)
     await journal.close()
     return statistics.median(taken) * 1e3
