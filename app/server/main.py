@@ -132,7 +132,7 @@ class Broker:
         main_socket = bind(self.exposure.host, self.config.port, "port")
         cleanup.callback(main_socket.close)
         self.port = main_socket.getsockname()[1]
-        bus = await self._start_bus(cleanup)
+        bus = self.bus = await self._start_bus(cleanup)
         await self._start_state(bus, cleanup)
         await self._start_listener(main_socket, cleanup)
         instance.announce(self.config.name, self.exposure.host, self.urls, PROTOCOL)

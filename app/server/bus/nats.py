@@ -27,6 +27,8 @@ Handler = Callable[[str, bytes], Awaitable[None] | None]
 
 OUTBOX_MESSAGES = 10_000
 OUTBOX_BYTES = 16 * 1024 * 1024
+GATHER = 0.002
+"""Seconds that publishes gather: one write for many, and none while the answer that caused them is under way."""
 RETRY = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to connect; the last one repeats."""
 CONNECT_TIMEOUT = 2
@@ -52,6 +54,7 @@ class Bus:
         self._outbox: deque[tuple[str, bytes]] = deque()
         self._outbox_bytes = 0
         self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
         self._first = asyncio.Event()
         self._node: TaskNode | None = None
 
@@ -79,6 +82,8 @@ class Bus:
                     await client.flush(1)
             except (TimeoutError, nats.errors.Error, OSError) as error:
                 log.warning("bus closed with unsent messages", count=len(self._outbox), error=repr(error))
+        if self._timer is not None:
+            self._timer.cancel()
         if self._node is not None:
             await self._node.stop(3.0)
 
@@ -108,6 +113,11 @@ class Bus:
         while len(self._outbox) > OUTBOX_MESSAGES or self._outbox_bytes > OUTBOX_BYTES:
             self._outbox_bytes -= len(self._outbox.popleft()[1])
             self.dropped += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER, self._send_soon)
+
+    def _send_soon(self) -> None:
+        self._timer = None
         self._wake.set()
 
     async def subscribe(self, subject: str, handler: Handler) -> None:
