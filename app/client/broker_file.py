@@ -58,6 +58,17 @@ def process_runs(pid: int, started_at: float) -> bool:
     return abs(began - started_at) <= START_TIME_SLACK
 
 
+def folder_is_held(data_dir: Path) -> bool:
+    """Whether a living process has put its number into ``broker.lock``: a broker that may still be starting."""
+    import psutil
+
+    try:
+        pid = int(DataFolder(data_dir).lock.read_text("ascii"))
+    except (OSError, ValueError):
+        return False
+    return bool(psutil.pid_exists(pid))
+
+
 def running_broker(data_dir: Path) -> BrokerInfo | None:
     """The broker of the data folder if its process runs, whether it answers or not."""
     found = read_broker_file(data_dir)

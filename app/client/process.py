@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 
 from app import __version__
 from app.client.api import ApiError, BrokerClient
-from app.client.broker_file import main_url, process_runs, read_broker_file, read_token, running_broker
+from app.client.broker_file import folder_is_held, main_url, process_runs, read_broker_file, read_token, running_broker
 from app.client.child import Child, broker_command, spawn
 from app.client.transport import base_url_of
 from app.paths import BrokerInfo, DataFolder
@@ -37,8 +37,6 @@ ADOPT_TIMEOUT = 10.0
 """Seconds a running broker may take to answer before the console says that it does not."""
 STOP_TIMEOUT = 12.0
 """Seconds for a clean stop (CONTRACT.md promises 10) before the signal, and again before the next."""
-WINNER_TIMEOUT = 2.0
-"""Seconds to look for the broker that was faster; a slower one is still adopted when it appears."""
 WATCH_EVERY = 1.0
 POLL_EVERY = 0.1
 BACKOFF_FIRST = 0.25
@@ -148,12 +146,12 @@ class EmbeddedBroker:
 
     # -- adopting ----------------------------------------------------------------------------------------------
 
-    async def _adopt(self, timeout: float = ADOPT_TIMEOUT) -> bool:
+    async def _adopt(self, timeout: float | None = None) -> bool:
         """Take over a broker that runs already. False: there is none; a silent one is ``failed`` and counts as there."""
         found = await asyncio.to_thread(running_broker, self.data_dir)
         if found is None:
             return False
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + (ADOPT_TIMEOUT if timeout is None else timeout)
         while found is not None:
             self._process = _Process(found.pid, found.started_at)
             if await self._answers(found):
@@ -235,9 +233,9 @@ class EmbeddedBroker:
 
     async def _winner(self) -> bool:
         """After status 3: adopt the broker that has the folder. It may be so new that it has not said where it is."""
-        deadline = time.monotonic() + WINNER_TIMEOUT
+        deadline = time.monotonic() + self._start_timeout
         while not await self._adopt():
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or not await asyncio.to_thread(folder_is_held, self.data_dir):
                 return False
             await asyncio.sleep(POLL_EVERY)
         return True
