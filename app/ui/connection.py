@@ -111,7 +111,10 @@ class Connection:
             self._feed.resync()
 
     def _on_link(self, link: Link) -> None:
-        self._context.store.set_link(link.state, link.since, link.text)
+        store = self._context.store
+        store.set_link(link.state, link.since, link.text)
+        if link.state == "live" and not store.in_step and self._feed is not None:
+            self._feed.resync()  # it was silent and speaks again: what it said meanwhile is not known to be whole
         if self._remote:
             read_only = link.text or "This broker is read only for this console" if link.read_only else ""
             self.state = Connected(self._remote, link.text if link.state != "live" else "", read_only, remote=True)

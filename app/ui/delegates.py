@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from app.ui.table_view import TableView
 
 PAD = 6
+BAR = 60
+"""Pixels of a full TTL bar: two for each second."""
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
 _RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
 _CENTER = int(Qt.AlignmentFlag.AlignCenter)
@@ -110,7 +112,7 @@ class CellDelegate(QStyledItemDelegate):
         metrics = self._mono_metrics if mono else self._metrics
         painter.setFont(self._mono if mono else self._body)
         ghost = item.ghost is not None
-        token = "text3" if ghost else ("text" if column.key in self._view.strong else "text2")
+        token = "text3" if ghost or text == "0" else ("text" if column.key in self._view.strong else "text2")
         painter.setPen(self.theme.color(token))
         room = rect.width() - 2 * PAD
         width = self._width(text, metrics, mono)
@@ -179,7 +181,8 @@ class CellDelegate(QStyledItemDelegate):
             return
         number = f"{max(0.0, left):.0f}"
         painter.setFont(self._body)
-        bar = QRect(rect.x() + PAD, rect.y() + rect.height() // 2 - 2, rect.width() - 2 * PAD - 24, 5)
+        width = min(BAR, rect.width() - 2 * PAD - 24)
+        bar = QRect(rect.x() + PAD, rect.y() + rect.height() // 2 - 2, width, 5)
         painter.fillRect(bar, theme.color("bar"))
         share = min(1.0, max(0.0, left / STREAM_TTL))
         token = "text3" if left > STREAM_TTL - LATE_AFTER else ("stale" if left > 10 else "fault")
@@ -188,7 +191,7 @@ class CellDelegate(QStyledItemDelegate):
         for tick in (10, 20):
             painter.fillRect(bar.x() + bar.width() * tick // 30, bar.y() - 1, 1, bar.height() + 2, ground)
         painter.setPen(theme.color("text2" if token == "text3" else token))
-        painter.drawText(rect.adjusted(PAD, 0, -PAD, 0), _RIGHT, number)
+        painter.drawText(QRect(bar.right() + 2, rect.y(), 22, rect.height()), _RIGHT, number)
 
     def _spark(self, painter: QPainter, rect: QRect, values: Sequence[float]) -> None:
         if len(values) < 2:

@@ -35,8 +35,8 @@ class KeymapOverlay(QFrame):
         self._actions = actions
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._card: QFrame | None = None
+        self._before: QWidget | None = None
         outer = QVBoxLayout(self)
-        outer.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._outer = outer
         window.installEventFilter(self)
         self.hide()
@@ -49,8 +49,9 @@ class KeymapOverlay(QFrame):
         if self._card is not None:
             self._outer.removeWidget(self._card)
             self._card.deleteLater()
+        self._before = self.parentWidget().focusWidget()
         self._card = self._build()
-        self._outer.addWidget(self._card)
+        self._outer.addWidget(self._card, 0, Qt.AlignmentFlag.AlignCenter)
         self.setGeometry(self.parentWidget().rect())
         self.show()
         self.raise_()
@@ -59,6 +60,8 @@ class KeymapOverlay(QFrame):
     def leave(self) -> None:
         """Give the window back."""
         self.hide()
+        if self._before is not None:
+            self._before.setFocus()
         self.closed.emit()
 
     def lines(self) -> list[tuple[str, list[tuple[str, str, str]]]]:

@@ -69,7 +69,7 @@ class Plot(QWidget):
             axis.setStyle(hideOverlappingLabels=False)
         left.setWidth(40)
         bottom.setHeight(20)
-        bottom.setTicks([[(-600, "-10 min"), (-300, "-5"), (-60, "-1"), (0, "now")], []])
+        bottom.setTicks([[(-600, "-10 min"), (-300, "-5"), (0, "now")], []])
         item.showGrid(x=False, y=True, alpha=0.12)
         for token in tokens:
             curve = pg.PlotCurveItem(pen=pg.mkPen(theme.color(token), width=1), antialias=False, connect="finite")

@@ -165,7 +165,9 @@ class TableView(QTableView):
         """Rows moved or a reset dropped the selection: keep the current row by its id."""
         row = self.table.row_of(self.current_id) if self.current_id else -1
         self.current_row = row
-        if row >= 0 and self.currentIndex().row() != row:
+        if row < 0 and not self.current_id and self.has_keys and self.table.rowCount():
+            self.setCurrentIndex(self.table.index(0, 0))
+        elif row >= 0 and self.currentIndex().row() != row:
             self.selectionModel().setCurrentIndex(self.table.index(row, 0), _ROWS)
         self._tell_shown()
 

@@ -63,7 +63,7 @@ THEMES: dict[str, dict[str, str]] = {
 """Every token of every theme; the six state colours and the badge are measured in ``app/models/palettes.py``."""
 TITLES = {"dark": "Dark", "blackout": "Blackout", "contrast": "High contrast"}
 
-_SIZES = {"caption": 11, "small": 11, "body": 12, "heading": 12, "title": 16, "big": 24, "mono": 12, "count": 11}
+_SIZES = {"caption": 11, "small": 11, "body": 12, "heading": 12, "title": 16, "big": 24, "mono": 11, "count": 11}
 
 
 @dataclass(slots=True)

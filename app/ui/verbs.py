@@ -64,6 +64,8 @@ def take_warning(context: Context, stream_id: str) -> str:
     row = store.streams.get(stream_id)
     if row is None:
         return ""
+    if not store.live:
+        return ""
     down = store.take_down()
     if down is not None:
         return f"TAKE DOWN: {plain(down.text)}"

@@ -31,8 +31,6 @@ from app.ui.verbs import take_warning
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PySide6.QtGui import QKeyEvent
-
     from app.ui.context import Context
 
 
@@ -47,11 +45,15 @@ def take_cell(item: Item, moment: Moment) -> str:
         carried = next((one for one in store.carried_by(preset.id) if one.stream_id == item.id), None)
         if carried is not None:
             return f"taken {age_text(moment.now - carried.started_at)}"
+    if not store.live:
+        return "Take"
     if store.take_down() is not None:
         return "Take: DOWN"
     return "Take STALE" if state_of_stream(row, store, moment.now).word is STALE else "Take"
 
 
+ROOM_FOR_DETAILS = 1100
+"""A take opens the details only on a page that is at least this wide."""
 LOOKS: dict[str, dict[str, Any]] = {
     "state": {"width": 104},
     "name": {"width": 184},
@@ -195,9 +197,13 @@ class StreamsPage(BoardPage):
         self.context.actions.press("take", [stream_id])
         self.refresh()
 
-    def dispatch_key(self, event: QKeyEvent) -> bool:
-        """A take by key makes the taken row the one in the details."""
-        return super().dispatch_key(event)
+    def _acts_changed(self) -> None:
+        """A take that begins opens the details, where its countdown, offer or reason stands; if there is room."""
+        began = {one for verb, one in self.context.actions.running if verb in ("take", "take_to")}
+        room = self._front and self.width() >= ROOM_FOR_DETAILS
+        if room and self.view.current_id in began and not self.context.settings.get("window/details_open"):
+            self.toggle_details()
+        super()._acts_changed()
 
     def countdown(self, row_id: str) -> Countdown | None:
         """The 5 s of a negotiation in its row."""
