@@ -156,7 +156,7 @@ def parse(text: str, fields: Fields) -> Query | QueryError:
         for token in _tokens(text):
             term = _term(token, fields)
             terms.append(term)
-            tests.append(_test(term, fields, token.at))
+            tests.append(_test(term, fields, token))
             dynamic = dynamic or _is_dynamic(term, fields)
         return Query(tuple(terms), tuple(tests), dynamic=dynamic)
     except QueryError as error:
@@ -164,12 +164,16 @@ def parse(text: str, fields: Fields) -> Query | QueryError:
 
 
 class _Token(NamedTuple):
-    """A stretch of the query: ``head`` up to the first quote, ``body`` what stood in quotes (None: no quotes)."""
+    """A stretch of the query: ``head`` up to the first quote, ``body`` what stood in quotes (None: no quotes).
+
+    ``at`` is where it begins, ``head_at`` where it begins behind its signs.
+    """
 
     head: str
     body: str | None
     negated: bool
     at: int
+    head_at: int
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -188,7 +192,7 @@ def _tokens(text: str) -> Iterator[_Token]:
         if at < end and text[at] == '"':
             body, at = _read_quoted(text, at + 1)
         if head or body is not None:
-            yield _Token(head, body, negated, start)
+            yield _Token(head, body, negated, start, head_from)
 
 
 def _opens_quote(text: str, head_from: int, at: int) -> bool:
@@ -252,16 +256,16 @@ def _is_dynamic(term: Term, fields: Fields) -> bool:
     return term.kind == "text" and term.value in WORDS and "state" in fields
 
 
-def _test(term: Term, fields: Fields, at: int) -> tuple[int, Test]:
+def _test(term: Term, fields: Fields, token: _Token) -> tuple[int, Test]:
     """The term's test with a cost by which tests are ordered: cheap ones first."""
     if term.kind == "text":
         cost, test = _text_test(term.value, fields)
     elif term.kind == "network":
-        cost, test = 3, _network_test(term, fields, at)
+        cost, test = 3, _network_test(term, fields, token.at)
     elif term.kind == "pattern":
-        cost, test = 4, _pattern_test(term, fields, at)
+        cost, test = 4, _pattern_test(term, fields, token)
     else:
-        cost, test = 2, _field_test(term, fields[term.field], at)
+        cost, test = 2, _field_test(term, fields[term.field], token.at)
     return (cost, _unless(test)) if term.negated else (cost, test)
 
 
@@ -276,11 +280,12 @@ def _text_test(value: str, fields: Fields) -> tuple[int, Test]:
     return 0, lambda row, _moment: value in row.text
 
 
-def _pattern_test(term: Term, fields: Fields, at: int) -> Test:
+def _pattern_test(term: Term, fields: Fields, token: _Token) -> Test:
     try:
         found = compile_pattern(term.value)
     except PatternError as error:
-        raise QueryError(f"re: {error.message}", at + error.at, 1) from error
+        before = len(f"{term.field}:re:" if term.field else "re:") + (token.body is not None)
+        raise QueryError(f"re: {error.message}", token.head_at + before + error.at) from error
     if not term.field:
         return lambda row, _moment: found(row.text)
     get = fields[term.field].get

@@ -84,7 +84,7 @@ class Plots:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._ended_seen = store.ended_total
+        self._ended_seen, self._failed_seen = store.ended_total, store.failed_total
         self.streams = Ring()
         self.sessions = Ring()
         self.negotiations = Ring()
@@ -97,15 +97,15 @@ class Plots:
     def sample(self) -> None:
         """Add one second."""
         store = self._store
-        count = min(store.ended_total - self._ended_seen, len(store.ended))
-        self._ended_seen = store.ended_total
+        count, failed = store.ended_total - self._ended_seen, store.failed_total - self._failed_seen
+        self._ended_seen, self._failed_seen = store.ended_total, store.failed_total
         if not store.live:
             for ring in (self.streams, self.sessions, self.negotiations, self.failures, self.latency):
                 ring.add(nan)
             return
-        ended = [store.ended[-1 - back] for back in range(count)]
+        ended = [store.ended[-1 - back].milliseconds for back in range(min(count, len(store.ended)))]
         self.streams.add(len(store.streams))
         self.sessions.add(len(store.sessions))
         self.negotiations.add(count)
-        self.failures.add(sum(one.outcome != "offer" for one in ended))
-        self.latency.add(max((one.milliseconds for one in ended if one.milliseconds is not None), default=nan))
+        self.failures.add(failed)
+        self.latency.add(max((one for one in ended if one is not None), default=nan))

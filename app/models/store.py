@@ -77,6 +77,8 @@ class Store:
         self.beats = Beats()
         self.ended: deque[NegotiationRow] = deque(maxlen=ENDED_KEPT)
         self.ended_total = 0
+        self.failed_total = 0
+        """Negotiations that ended since the start, and those of them that ended without an offer."""
         self.unreadable = 0
         """Rows and events that could not be decoded or are of an unknown kind, since the start."""
 
@@ -348,6 +350,7 @@ class Store:
         if isinstance(row, NegotiationRow) and row.outcome is not None:
             self.ended.append(row)
             self.ended_total += 1
+            self.failed_total += row.outcome != "offer"
         if isinstance(row, PresetRow) and (old := self._rows.presets.get(row.id)) is not None:
             self._touch_all(self._rows.carried_by(old), changes)
         self._rows.put(table, row)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 _DIGITS = re.compile(r"\d+")
@@ -16,7 +17,8 @@ _UNSHOWN = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\N{MIDDLE DOT}")
 _UNSHOWN |= dict.fromkeys((0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029), " ")
 _UNSHOWN |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "\N{MIDDLE DOT}")
 LONGEST = 300
-"""Characters of one cell; what is longer stands whole in the details."""
+MOST_PAIRS = 40
+"""Characters, and pairs of a JSON object, in one cell; what is longer stands whole in the details."""
 
 
 def plain(text: str) -> str:
@@ -65,9 +67,9 @@ def natural(text: str) -> str:
 def pairs_text(values: Mapping[str, Any]) -> str:
     """A JSON object as ``key=value`` pairs; ``tags`` lists are written as bare words."""
     parts: list[str] = []
-    for key, value in values.items():
+    for key, value in islice(values.items(), MOST_PAIRS):
         if key == "tags" and isinstance(value, list):
-            parts.extend(str(one) for one in value)
+            parts.extend(_short(one) for one in value[:MOST_PAIRS])
         elif value is not None:
             parts.append(f"{key}={_short(value)}")
     return plain(" ".join(parts))
@@ -77,23 +79,25 @@ def format_text(config: Mapping[str, Any]) -> str:
     """Codec, picture size and frame rate (or sample rate and channels) as far as a stream's config names them."""
     if not config:
         return ""
-    parts = [str(config[key]) for key in ("codec", "preferred_codec", "format", "encoding") if config.get(key)][:1]
+    parts = [_short(config[key]) for key in ("codec", "preferred_codec", "format", "encoding") if config.get(key)][:1]
     if size := config.get("resolution"):
-        parts.append(str(size))
+        parts.append(_short(size))
     elif config.get("width") and config.get("height"):
-        parts.append(f"{config['width']}x{config['height']}")
+        parts.append(f"{_short(config['width'])}x{_short(config['height'])}")
     if rate := config.get("fps") or config.get("framerate") or config.get("frame_rate"):
-        parts.append(f"{rate} fps")
+        parts.append(f"{_short(rate)} fps")
     if rate := config.get("sample_rate"):
-        parts.append(f"{rate} Hz")
+        parts.append(f"{_short(rate)} Hz")
     if channels := config.get("channels"):
-        parts.append(f"{channels} ch")
+        parts.append(f"{_short(channels)} ch")
     return plain(" ".join(parts)) if parts else pairs_text(config)
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return value[:LONGEST]
     if isinstance(value, Mapping):
         return "{\N{HORIZONTAL ELLIPSIS}}"
     if isinstance(value, list):
-        return ",".join(str(one) for one in value[:8])
+        return ",".join("[\N{HORIZONTAL ELLIPSIS}]" if isinstance(one, list) else _short(one) for one in value[:8])
     return str(value)

@@ -14,7 +14,7 @@ Serves UX.md section 1, rules 5 and 8. Rules of the flush:
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -46,9 +46,12 @@ class LiveTable(RowTable):
     hold_changed = Signal(bool)
     """The order is held (True) or free again."""
 
-    def __init__(self, store: Store, parent: QObject | None = None) -> None:
+    def __init__(
+        self, store: Store, parent: QObject | None = None, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__(store, parent)
         self._store = store
+        self._monotonic = monotonic
         self._dirty: dict[str, None] = {}
         self._beaten: set[str] = set()
         self._come: dict[str, Item] = {}
@@ -86,7 +89,7 @@ class LiveTable(RowTable):
 
     def touched(self) -> None:
         """The operator's pointer or keyboard was in the table just now: hold the order for two seconds."""
-        self._held_until = time.monotonic() + HOLD_SECONDS
+        self._held_until = self._monotonic() + HOLD_SECONDS
         self._note_hold()
 
     def hold_order(self, reason: str) -> None:
@@ -102,7 +105,7 @@ class LiveTable(RowTable):
     @property
     def held(self) -> bool:
         """Whether order and filter membership are held now."""
-        return bool(self._holds) or time.monotonic() < self._held_until
+        return bool(self._holds) or self._monotonic() < self._held_until
 
     def _note_hold(self) -> None:
         held = self.held
@@ -139,7 +142,7 @@ class LiveTable(RowTable):
 
     def flush(self) -> None:
         """Bring the table up to date with what was gathered; called by the timer."""
-        now = time.monotonic()
+        now = self._monotonic()
         self.moment.now = self._store.broker_now()
         self._note_hold()
         redrawn = self._absorb() if self._dirty else set()
@@ -206,7 +209,7 @@ class LiveTable(RowTable):
         """Filter and sort now; also at the operator's own command while the order is held."""
         self._rows_due = self._sort_due = False
         self._come.clear()
-        self._arranged_at = time.monotonic()
+        self._arranged_at = self._monotonic()
         super().arrange()
 
     def _append_come(self) -> None:
