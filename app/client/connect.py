@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -157,6 +158,7 @@ def launch(arguments: Sequence[str]) -> int:
         )
     except OSError as error:
         raise NotFound(f"{arguments[0]} could not be started: {error.strerror or error}.") from error
+    threading.Thread(target=process.wait, name=f"open-with-{process.pid}", daemon=True).start()  # leaves no zombie
     return process.pid
 
 

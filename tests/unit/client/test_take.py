@@ -1,0 +1,277 @@
+"""Rule 10 of UX.md, case by case, against a broker that answers what the case says and writes down what it got."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from app.client.api import BrokerClient
+from app.client.snapshot import Board
+from app.client.take import TakeResult, carried, take
+from app.contract import HoldRow, PresetRow, SessionRow, StreamRow
+
+CAMERA_A, CAMERA_B = "stream-a", "stream-b"
+
+
+def stream(id: str, name: str) -> StreamRow:
+    return StreamRow(
+        id=id,
+        name=name,
+        stream_type="ndi",
+        publisher_id="td-workstation-01",
+        protocol="ndi",
+        address="192.168.1.50",
+        port=5960,
+        advertised_at=1.0,
+        last_heartbeat=1.0,
+        expires_at=31.0,
+    )
+
+
+def session(id: str, stream_id: str, name: str, port: int | None = 5961, consumer: str = "wall") -> SessionRow:
+    return SessionRow(
+        id=id,
+        stream_id=stream_id,
+        stream_name=name,
+        stream_type="ndi",
+        publisher_id="td-workstation-01",
+        publisher_address="192.168.1.50",
+        publisher_port=5960,
+        consumer_id=consumer,
+        consumer_address="192.168.1.60",
+        consumer_port=port,
+        protocol="ndi",
+        started_at=1_000_000_000.0,
+        expires_at=1_000_000_030.0,
+    )
+
+
+def preset(**changes: Any) -> PresetRow:
+    fields: dict[str, Any] = {
+        "id": "preset-wall",
+        "name": "LED wall",
+        "consumer_id": "wall",
+        "consumer_address": "192.168.1.60",
+        "consumer_port": 5961,
+        "config": {"preferred_codec": "h264"},
+    }
+    return PresetRow(**{**fields, **changes})
+
+
+@dataclass
+class House:
+    """A broker: what it was asked, in order, and what it answers to that."""
+
+    answers: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    bodies: dict[str, Any] = field(default_factory=dict)
+    board: Board = field(default_factory=Board)
+    client: BrokerClient = field(default_factory=lambda: BrokerClient("http://127.0.0.1:9"))
+
+    async def handle(self, request: Request) -> Response:
+        line = f"{request.method} {request.url.path}"
+        self.asked.append(line)
+        body = await request.body()
+        self.bodies[line] = json.loads(body) if body else None
+        status, answer = self.answers.get(line, (500, {"detail": f"nobody expected {line}"}))
+        return JSONResponse(answer, status)
+
+    async def take(self, stream_id: str, chosen: PresetRow) -> TakeResult:
+        return await take(self.client, self.board, stream_id, chosen)
+
+
+def offer(session_id: str, stream_id: str, name: str) -> tuple[int, dict[str, Any]]:
+    return 201, {
+        "session_id": session_id,
+        "stream_id": stream_id,
+        "stream_name": name,
+        "stream_type": "ndi",
+        "protocol": "ndi",
+        "publisher_address": "192.168.1.50",
+        "publisher_port": 5960,
+        "transport_config": {"ndi_name": "TD-01 (Camera A)"},
+    }
+
+
+REQUEST_A = f"POST /streams/{CAMERA_A}/request"
+REQUEST_B = f"POST /streams/{CAMERA_B}/request"
+HOLD = "POST /console/v1/holds"
+STOP_A = "DELETE /streams/sessions/session-a"
+
+
+@pytest.fixture
+async def house(http: Callable[..., Awaitable[str]]) -> Any:
+    house = House()
+    house.board.streams = {
+        CAMERA_A: stream(CAMERA_A, "Camera A"),
+        CAMERA_B: stream(CAMERA_B, "Camera B"),
+    }
+    house.answers = {
+        REQUEST_A: offer("session-a", CAMERA_A, "Camera A"),
+        REQUEST_B: offer("session-b", CAMERA_B, "Camera B"),
+        HOLD: (
+            201,
+            {"id": "hold-1", "session_id": "session-b", "stream_id": CAMERA_B, "operator": "ann", "since": 1.0},
+        ),
+        STOP_A: (200, {"status": "stopped", "session_id": "session-a"}),
+    }
+    routes = [Route("/{path:path}", house.handle, methods=["GET", "POST", "DELETE", "PUT"])]
+    house.client = BrokerClient(await http(Starlette(routes=routes)), "token", "ann")
+    yield house
+    await house.client.close()
+
+
+def carry_a(house: House) -> None:
+    """Camera A is on the wall already."""
+    house.board.sessions = {"session-a": session("session-a", CAMERA_A, "Camera A")}
+
+
+async def test_a_free_destination(house: House) -> None:
+    result = await house.take(CAMERA_A, preset())
+    assert result.ok
+    assert result.outcome == "taken"
+    assert result.text == "Camera A is on LED wall."
+    assert result.offer is not None
+    assert result.offer.transport_config == {"ndi_name": "TD-01 (Camera A)"}
+    assert result.hold is not None
+    assert house.asked == [REQUEST_A, HOLD]
+    assert house.bodies[REQUEST_A] == {
+        "consumer_id": "wall",
+        "consumer_address": "192.168.1.60",
+        "consumer_port": 5961,
+        "config": {"preferred_codec": "h264"},
+    }
+    assert house.bodies[HOLD] == {"session_id": "session-a", "preset_id": "preset-wall"}
+    assert result.milliseconds > 0.0
+
+
+async def test_replace_asks_for_b_first_and_ends_a_last(house: House) -> None:
+    carry_a(house)
+    result = await house.take(CAMERA_B, preset())
+    assert house.asked == [REQUEST_B, HOLD, STOP_A]
+    assert result.text == "Camera B is on LED wall; it replaced Camera A."
+    assert [row.id for row in result.replaced] == ["session-a"]
+
+
+async def test_add_ends_nothing(house: House) -> None:
+    carry_a(house)
+    result = await house.take(CAMERA_B, preset(mode="add"))
+    assert house.asked == [REQUEST_B, HOLD]
+    assert result.replaced == ()
+    assert result.text == "Camera B is on LED wall."
+
+
+async def test_what_is_taken_already_sends_nothing(house: House) -> None:
+    carry_a(house)
+    for mode in ("replace", "add"):
+        result = await house.take(CAMERA_A, preset(mode=mode))
+        assert result.outcome == "already"
+        assert result.ok
+        assert result.already is not None
+        assert result.text.startswith("Camera A is already on LED wall, since ")
+        assert result.text.endswith("Nothing was sent.")
+    assert house.asked == []
+
+
+@pytest.mark.parametrize(
+    ("status", "detail", "outcome", "text"),
+    [
+        (502, "Already at 2 of 2", "rejected", "Camera B was not given: Already at 2 of 2."),
+        (504, "Publisher did not respond within 5 seconds", "no_answer", "Camera B did not answer: Publisher did"),
+        (404, "Stream not found or expired", "gone", "Camera B is gone: Stream not found or expired."),
+        (503, "NATS is away", "failed", "Camera B could not be taken: NATS is away."),
+        (403, "not from here", "failed", "Camera B could not be taken: not from here."),
+    ],
+)
+async def test_when_b_fails_a_stays_and_the_words_say_so(
+    house: House, status: int, detail: str, outcome: str, text: str
+) -> None:
+    carry_a(house)
+    house.answers[REQUEST_B] = (status, {"detail": detail})
+    result = await house.take(CAMERA_B, preset())
+    assert not result.ok
+    assert result.outcome == outcome
+    assert result.status == status
+    assert result.text.startswith(text)
+    assert result.text.endswith("Camera A stays on LED wall.")
+    assert [row.id for row in result.kept] == ["session-a"]
+    assert house.asked == [REQUEST_B]
+
+
+async def test_a_failed_add_says_nothing_of_what_stays(house: House) -> None:
+    carry_a(house)
+    house.answers[REQUEST_B] = (502, {"detail": "no"})
+    assert (await house.take(CAMERA_B, preset(mode="add"))).text == "Camera B was not given: no."
+
+
+async def test_no_broker_at_all(house: House) -> None:
+    house.client = BrokerClient("http://127.0.0.1:9", "token")
+    result = await house.take(CAMERA_A, preset())
+    assert result.outcome == "failed"
+    assert result.status == 0
+    assert result.code == "unreachable"
+    assert "No broker answers at http://127.0.0.1:9" in result.text
+
+
+async def test_a_hold_that_fails_is_said_and_the_take_stands(house: House) -> None:
+    carry_a(house)
+    house.answers[HOLD] = (409, {"detail": "The session is held already", "code": "conflict"})
+    result = await house.take(CAMERA_B, preset())
+    assert result.ok
+    assert result.hold is None
+    assert result.hold_error == "The session is held already"
+    assert "could not hold it, so it ends after 30 s" in result.text
+    assert house.asked == [REQUEST_B, HOLD, STOP_A]
+
+
+async def test_a_consumer_that_beats_itself_is_not_held(house: House) -> None:
+    result = await house.take(CAMERA_A, preset(held_by="consumer"))
+    assert house.asked == [REQUEST_A]
+    assert result.hold is None
+    assert result.hold_error == ""
+
+
+async def test_a_session_that_has_gone_meanwhile_has_made_room(house: House) -> None:
+    carry_a(house)
+    house.answers[STOP_A] = (404, {"detail": "Session not found or expired"})
+    result = await house.take(CAMERA_B, preset())
+    assert [row.id for row in result.replaced] == ["session-a"]
+    assert result.not_ended == ()
+
+
+async def test_a_session_that_does_not_end_is_said(house: House) -> None:
+    carry_a(house)
+    house.answers[STOP_A] = (503, {"detail": "The journal is away"})
+    result = await house.take(CAMERA_B, preset())
+    assert result.ok
+    assert result.replaced == ()
+    assert result.not_ended[0].session.id == "session-a"
+    assert result.text == "Camera B is on LED wall. Camera A did not end: The journal is away."
+
+
+def test_what_a_preset_carries() -> None:
+    board = Board()
+    board.sessions = {
+        "mine": session("mine", CAMERA_A, "Camera A"),
+        "other input": session("other input", CAMERA_A, "Camera A", port=5962),
+        "other consumer": session("other consumer", CAMERA_A, "Camera A", consumer="desk"),
+        "held for me": session("held for me", CAMERA_B, "Camera B", port=None, consumer="renamed since"),
+        "held for another": session("held for another", CAMERA_B, "Camera B"),
+        "held for none": session("held for none", CAMERA_B, "Camera B"),
+    }
+    for number, (held, preset_id) in enumerate(
+        {"held for me": "preset-wall", "held for another": "preset-2", "held for none": None}.items()
+    ):
+        hold = HoldRow(
+            id=f"h{number}", session_id=held, stream_id=CAMERA_B, operator="ann", preset_id=preset_id, since=1.0
+        )
+        board.holds[hold.id] = hold
+    assert [row.id for row in carried(board, preset())] == ["mine", "held for me", "held for none"]
