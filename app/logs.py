@@ -6,6 +6,7 @@ fields. Standard output is never written: on ``serve`` it carries the readiness 
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -85,4 +86,7 @@ def clean(text: str) -> str:
 
 
 def _serialise(event: EventDict, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=repr).decode("utf-8", "replace")
+    try:
+        return msgspec.json.encode(event, enc_hook=repr).decode()
+    except (UnicodeEncodeError, OverflowError, TypeError, RecursionError):  # hostile values; slower, and never refuses
+        return json.dumps({name: repr(value) for name, value in event.items()})

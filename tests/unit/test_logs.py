@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from app import logs
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    text = io.StringIO()
+    root = logging.getLogger()
+    before = root.level
+    logs.configure("info", text)
+    yield text
+    structlog.reset_defaults()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, logs.LibraryHandler)]
+    root.setLevel(before)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_json_with_area_level_and_time(stream: io.StringIO) -> None:
+    logs.get_logger("bus").info("connected", port=1)
+    (line,) = lines(stream)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"area": "bus", "event": "connected", "level": "info", "port": 1}
+
+
+def test_levels_below_the_configured_one_are_silent(stream: io.StringIO) -> None:
+    logs.get_logger("bus").debug("detail")
+    assert stream.getvalue() == ""
+
+
+def test_exceptions_carry_their_traceback_and_stay_on_one_line(stream: io.StringIO) -> None:
+    try:
+        raise KeyError("x")
+    except KeyError:
+        logs.get_logger("bus").exception("failed")
+    (line,) = lines(stream)
+    assert "KeyError" in line["exception"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("GET /console/v1/feed?token=abc.def-1 101", "GET /console/v1/feed?token=[hidden] 101"),
+        ("Authorization: Bearer abc~1/=", "Authorization: Bearer [hidden]"),
+        ("nats://internal:s3cr%40t@127.0.0.1:4222", "nats://internal:[hidden]@127.0.0.1:4222"),
+        ("x-api-key=cbk_123&limit=5", "x-api-key=[hidden]&limit=5"),
+        ("nothing to hide in 10.0.0.1:80", "nothing to hide in 10.0.0.1:80"),
+    ],
+)
+def test_secrets_are_taken_out_of_texts(text: str, cleaned: str) -> None:
+    assert logs.clean(text) == cleaned
+
+
+def test_secrets_are_taken_out_of_fields(stream: io.StringIO) -> None:
+    logs.get_logger("access").warning("odd", token="t0k", url="ws://x/feed?token=t0k", count=3)
+    assert "t0k" not in stream.getvalue()
+    assert lines(stream)[0]["count"] == 3
+
+
+def test_what_json_cannot_take_is_still_logged(stream: io.StringIO) -> None:
+    logs.get_logger("access").info("odd", thing=object(), bad="\ud800")
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_libraries_log_through_us(stream: io.StringIO) -> None:
+    logging.getLogger("uvicorn.error").error("broken at %s", "ws://x?token=abc")
+    logging.getLogger("noisy").info("not shown")
+    logs.LibraryHandler().emit(logging.LogRecord("clumsy", logging.WARNING, "", 0, "%d", ("text",), None))
+    first, second = lines(stream)
+    assert (first["area"], first["logger"], first["event"]) == (
+        "library",
+        "uvicorn.error",
+        "broken at ws://x?token=[hidden]",
+    )
+    assert first["level"] == "error"
+    assert second["event"] == "%d"
+
+
+def test_configuring_again_does_not_double_lines(stream: io.StringIO) -> None:
+    logs.configure("warning", stream)
+    logging.getLogger("x").error("once")
+    assert len(lines(stream)) == 1
