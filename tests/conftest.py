@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -20,6 +21,13 @@ os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 for name in [name for name in os.environ if name.startswith("CALLBOARD_")]:
     del os.environ[name]
+
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
+hypothesis.settings.register_profile("desk", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("gate", parent=hypothesis.settings.get_profile("desk"), derandomize=True)
+hypothesis.settings.load_profile("gate" if IN_CI else "desk")
+"""No deadlines, since machines are shared; the gate tries the same examples each time, a desk new ones."""
 
 FOLDERS = {
     "HOME": "",
@@ -74,13 +82,13 @@ class NothingLeftOut:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Turn a green run with gaps red; workers of a parallel run leave that to the one that collects."""
-        counts = os.environ.get("CI", "").lower() == "true" and not hasattr(session.config, "workerinput")
+        counts = IN_CI and not hasattr(session.config, "workerinput")
         if counts and self.left_out and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say which tests did not run."""
-        if self.left_out and os.environ.get("CI", "").lower() == "true":
+        if self.left_out and IN_CI:
             terminalreporter.section("not run, which CI takes for a failure")
             for test, reason in self.left_out.items():
                 terminalreporter.line(f"{test}: {reason}")
