@@ -17,16 +17,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Qt, QTimer, Signal
 
 from app.errors import CallboardError
+from app.ui.unsent import UnsentActs
 from app.ui.verb import Command, Done, Losses, Pending, Verb
 
 if TYPE_CHECKING:
-    from app.models.undo import UndoStack
+    from app.models.undo import Act, Step, UndoStack
     from app.ui.context import Context
+
+    Run = Callable[[], Awaitable[Done]]
 
 
 class Actions(QObject):
@@ -44,6 +48,7 @@ class Actions(QObject):
         self.pending: dict[tuple[str, str], Pending] = {}
         self.running: dict[tuple[str, str], float] = {}
         self.undo_stack = undo
+        self.unsent = UnsentActs()
         self.blocked = "NOT LIVE: no broker yet"
         self._timers: dict[tuple[str, str], QTimer] = {}
         self._pressed: dict[tuple[str, str], float] = {}
@@ -86,6 +91,8 @@ class Actions(QObject):
         if reason:
             for key in list(self.pending):
                 self._cancel(key, reason)
+        else:
+            self.unsent.send(self.context)
         self.changed.emit()
 
     def why_not(self, name: str, ids: Sequence[str]) -> str:
@@ -121,9 +128,12 @@ class Actions(QObject):
             self.context.toast(f"{verb.label}: {reason}", tone="info")
             return reason
         waiting = [one for one in ids if (name, one) in self.pending]
-        if waiting and not panel:
-            for one in waiting:
+        for one in waiting:
+            if panel:
+                self._take((name, one))
+            else:
                 self._send((name, one))
+        if waiting and not panel:
             return ""
         good = [one for one in ids if not verb.applies(self.context, one)]
         if verb.instead is not None and verb.instead(self.context, good):
@@ -225,9 +235,17 @@ class Actions(QObject):
         sent: list[bool] = []
 
         def confirmed() -> None:
+            if self.blocked:
+                context.toast(f"{verb.label}: {self.blocked}", tone="error")
+                return
             sent.append(True)
-            for one in ids:
-                self._run(verb, one)
+            alive = [one for one in ids if not verb.applies(context, one)]
+            if len(alive) == 1:
+                self._run(verb, alive[0])
+            elif alive:
+                self._run_all(verb, alive)
+            else:
+                context.toast(f"{verb.label}: {verb.applies(context, ids[0])}")
 
         def closed() -> None:
             if not sent:
@@ -238,41 +256,86 @@ class Actions(QObject):
         panel.closed.connect(closed)
         context.panels.show(panel)
 
-    def start(self, name: str, row_id: str, run: Callable[[], Awaitable[Done]]) -> None:
+    def start(self, name: str, row_id: str, run: Run) -> None:
         """Run ``run`` as an act of ``name`` on ``row_id``, for a verb that had to ask something first."""
         if self.blocked:
             self.context.toast(f"{self.verbs[name].label}: {self.blocked}")
         else:
             self._run(self.verbs[name], row_id, run)
 
-    def _run(self, verb: Verb, row_id: str, run: Callable[[], Awaitable[Done]] | None = None) -> None:
+    def _run(self, verb: Verb, row_id: str, run: Run | None = None) -> None:
         if (verb.name, row_id) in self.running:
             self.context.toast(f"{verb.label} {verb.object(self.context, row_id)} is under way")
             return
-        self.running[(verb.name, row_id)] = time.monotonic()
-        self.changed.emit()
         act = run or (lambda: verb.run(self.context, row_id))
+        self._begin(verb, row_id)
         self.context.spawn(self._act(verb, row_id, act), f"{verb.label.lower()} {row_id}")
 
-    async def _act(self, verb: Verb, row_id: str, run: Callable[[], Awaitable[Done]]) -> None:
-        context = self.context
-        name = verb.object(context, row_id)
+    def _run_all(self, verb: Verb, ids: list[str]) -> None:
+        """One act on several objects: one after the other, told in one sentence, undone as one."""
+        ids = [one for one in ids if (verb.name, one) not in self.running]
+        for one in ids:
+            self._begin(verb, one)
+        self.context.spawn(self._act_on_all(verb, ids), f"{verb.label.lower()} {len(ids)}")
+
+    def _begin(self, verb: Verb, row_id: str) -> None:
+        self.running[(verb.name, row_id)] = time.monotonic()
+        self.changed.emit()
+
+    async def _act(self, verb: Verb, row_id: str, run: Run) -> None:
+        name = verb.object(self.context, row_id)
+        done = await self._do(verb, row_id, run)
+        if isinstance(done, CallboardError):
+            self.context.toast(f"{verb.label} {name}: {done.message}", tone="error")
+        else:
+            self._tell(done.text, done.tone, done.undo_label, done.undo)
+
+    async def _act_on_all(self, verb: Verb, ids: list[str]) -> None:
+        undos: list[Step] = []
+        failed: list[str] = []
+        for one in ids:
+            name = verb.object(self.context, one)
+            done = await self._do(verb, one, partial(verb.run, self.context, one))
+            if isinstance(done, CallboardError):
+                failed.append(f"{name}: {done.message}")
+            elif done.undo is not None:
+                undos.append(done.undo)
+
+        async def undo_all() -> None:
+            while undos:
+                await undos[-1]()
+                undos.pop()
+
+        good = len(ids) - len(failed)
+        if good:
+            self._tell(
+                f"{verb.label}: {good} done", "good", f"{verb.label.lower()} {good}", undo_all if undos else None
+            )
+        for words in failed[:3]:
+            self.context.toast(f"{verb.label} {words}", tone="error")
+        if len(failed) > 3:
+            self.context.toast(f"{verb.label}: {len(failed) - 3} more failed, see History", tone="error")
+
+    async def _do(self, verb: Verb, row_id: str, run: Run) -> Done | CallboardError:
+        result: Done | CallboardError
         try:
-            done = await run()
+            result = await run()
         except CallboardError as error:
-            context.toast(f"{verb.label} {name}: {error.message}", tone="error")
-            self.finished.emit(verb.name, row_id, error)
-            return
+            result = error
         finally:
             self.running.pop((verb.name, row_id), None)
             self.changed.emit()
-        self.finished.emit(verb.name, row_id, done)
-        undo = None
-        if done.undo is not None:
-            entry = self.undo_stack.push(done.undo_label, done.undo)
-            undo = lambda: self._undo_this(entry)  # noqa: E731
-        if done.text:
-            context.toast(done.text, undo=undo, tone=done.tone)
+        self.finished.emit(verb.name, row_id, result)
+        return result
+
+    def _tell(self, text: str, tone: str, label: str, undo: Step | None) -> None:
+        """Say it, and offer to take it back where that is possible."""
+        if undo is None:
+            if text:
+                self.context.toast(text, tone=tone)
+            return
+        act = self.undo_stack.push(label, undo)
+        self.context.toast(text, undo=lambda: self._undo_this(act), tone=tone)
 
     # -- leaving the waiting line ------------------------------------------------------------------------------
 
@@ -301,33 +364,25 @@ class Actions(QObject):
         return self.pending.pop(key, None)
 
     def _record_cancelled(self, verb: Verb, row_id: str, why: str, seconds: float) -> None:
-        context, client = self.context, self.context.client
-        if client is None:
-            return
+        context = self.context
         before = verb.before(context, row_id) if verb.before else None
-        context.spawn(
-            client.record_audit(
-                verb.name,
-                verb.object(context, row_id),
-                row_id,
-                result="cancelled",
-                before=before,
-                detail=f"cancelled: {why}",
-                milliseconds=round(seconds * 1000, 1),
-            ),
-            f"audit the cancelled {verb.name}",
-        )
+        self.unsent.cancelled(context, verb.name, verb.object(context, row_id), row_id, before, why, seconds)
 
     # -- undo --------------------------------------------------------------------------------------------------
 
-    def _undo_this(self, entry: Any) -> None:
-        if self.undo_stack.take(entry):
-            self.context.spawn(self._undo(entry), f"undo {entry.label}")
+    def _undo_this(self, act: Act) -> None:
+        """The Undo of a toast: that very act, whatever was done since."""
+        if self.blocked:
+            self.context.toast(f"Undo: {self.blocked}")
+        elif self.undo_stack.take(act):
+            self.context.spawn(self._undo(act), f"undo {act.label}")
 
-    async def _undo(self, entry: Any) -> None:
+    async def _undo(self, act: Act) -> None:
         try:
-            await entry.run()
+            await act.run()
         except CallboardError as error:
-            self.context.toast(f"Undo {entry.label}: {error.message}", tone="error")
+            if not getattr(error, "status", 1):
+                self.undo_stack.put_back(act)
+            self.context.toast(f"Undo {act.label}: {error.message}", tone="error")
         else:
-            self.context.toast(f"Undone: {entry.label}", tone="good")
+            self.context.toast(f"Undone: {act.label}", tone="good")

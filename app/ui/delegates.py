@@ -73,7 +73,7 @@ class CellDelegate(QStyledItemDelegate):
         row, number = index.row(), index.column()
         item = model.item(row)
         column = model.columns[number]
-        rect: QRect = option.rect  # type: ignore[attr-defined]
+        rect: QRect = option.rect
         self._ground(painter, rect, row, item, number)
         kind = column.kind
         if kind == "state":

@@ -21,6 +21,7 @@ class EmptyText(QWidget):
     def __init__(self, view: QTableView, context: Context) -> None:
         super().__init__(view.viewport())
         self._context = context
+        self._viewport = view.viewport()
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         column = QVBoxLayout(self)
         column.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -45,11 +46,11 @@ class EmptyText(QWidget):
             title, hint = "Waiting for the broker", "The board fills when its first picture has come."
         self.title.setText(title)
         self.hint.setText(hint)
-        self.setGeometry(self.parentWidget().rect())
+        self.setGeometry(self._viewport.rect())
         self.show()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Stay in the middle."""
         if event.type() == QEvent.Type.Resize and self.isVisible():
-            self.setGeometry(self.parentWidget().rect())
+            self.setGeometry(self._viewport.rect())
         return False

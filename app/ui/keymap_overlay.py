@@ -14,14 +14,15 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLay
 from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
-    from app.ui.actions import Actions, Verb
+    from app.ui.actions import Actions
+    from app.ui.verb import Verb
 
 GUARDS = {
     0: "at once; Undo for 10 s",
     1: "sent after 3 s; Esc cancels, a second press sends now",
     2: "asks in place, then hold 1.5 s",
 }
-KINDS = {"stream": "On a stream", "session": "On a session"}
+KINDS = {"stream": "On a stream", "session": "On a session", "history": "On a row of the history"}
 KEY_NAMES = {"Return": "Enter", "Del": "Delete", "Shift+Del": "Shift+Delete", "Esc": "Esc"}
 
 
@@ -33,6 +34,7 @@ class KeymapOverlay(QFrame):
     def __init__(self, window: QWidget, actions: Actions) -> None:
         super().__init__(window)
         self._actions = actions
+        self._window = window
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._card: QFrame | None = None
         self._before: QWidget | None = None
@@ -49,10 +51,10 @@ class KeymapOverlay(QFrame):
         if self._card is not None:
             self._outer.removeWidget(self._card)
             self._card.deleteLater()
-        self._before = self.parentWidget().focusWidget()
+        self._before = self._window.focusWidget()
         self._card = self._build()
         self._outer.addWidget(self._card, 0, Qt.AlignmentFlag.AlignCenter)
-        self.setGeometry(self.parentWidget().rect())
+        self.setGeometry(self._window.rect())
         self.show()
         self.raise_()
         self.setFocus()
@@ -78,7 +80,7 @@ class KeymapOverlay(QFrame):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Cover the window also after it was resized."""
         if event.type() == QEvent.Type.Resize and self.isVisible():
-            self.setGeometry(QWidget.rect(self.parentWidget()))
+            self.setGeometry(self._window.rect())
         return False
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

@@ -122,7 +122,7 @@ class _Timers(QObject):
         """qasync calls it when asyncio's debug mode changes; nothing to do here."""
 
 
-class Loop(qasync.QEventLoop):  # type: ignore[misc]
+class Loop(qasync.QEventLoop):
     """See the module's docstring."""
 
     def __init__(self, app: QApplication) -> None:

@@ -16,7 +16,8 @@ from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from app.ui.theme import Theme, plain_label
 
 if TYPE_CHECKING:
-    from app.ui.actions import Actions, Pending
+    from app.ui.actions import Actions
+    from app.ui.verb import Pending
 
 LINES = 4
 

@@ -122,7 +122,7 @@ class PlotBand(QWidget):
         self.plots = (
             Plot("Live streams", "", theme),
             Plot("Sessions", "", theme),
-            Plot("Negotiations per second (failed in red)", "/s", theme),
+            Plot("Negotiations per second", "/s", theme),
             Plot("Slowest negotiation, ms", "ms", theme),
         )
         for plot in self.plots:
@@ -158,7 +158,7 @@ class PlotBand(QWidget):
         series = self._series
         self._show(0, (series.streams,), _whole(series.streams))
         self._show(1, (series.sessions,), _whole(series.sessions))
-        self._show(2, (series.negotiations, series.failures), _whole(series.negotiations), zeros=False)
+        self._show(2, (series.negotiations, series.failures), _ended(series), zeros=False)
         last = next((value for value in reversed(series.latency.ordered()) if not isnan(value)), None)
         self._show(3, (series.latency,), "none yet" if last is None else f"{last:.0f} ms")
 
@@ -172,6 +172,11 @@ class PlotBand(QWidget):
 
 def _whole(ring: Ring) -> str:
     return "–" if isnan(ring.last) else f"{ring.last:.0f}"
+
+
+def _ended(series: Plots) -> str:
+    failed = series.failures.last
+    return _whole(series.negotiations) + (f", {failed:.0f} failed" if failed > 0 else "")
 
 
 def _round_up(peak: float) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from PySide6.QtCore import QEvent, QItemSelectionModel, QModelIndex, QPoint, Qt, Signal
+from PySide6.QtCore import QEvent, QItemSelectionModel, QModelIndex, QPersistentModelIndex, QPoint, Qt, Signal
 from PySide6.QtGui import QAction, QFocusEvent, QKeyEvent, QMouseEvent, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView
 
@@ -23,10 +23,11 @@ from app.ui.delegates import CellDelegate
 from app.ui.theme import Theme
 
 if TYPE_CHECKING:
-    from app.models.tables.marks import MarkedTable
+    from app.models.tables.rows import RowTable
     from app.ui.context import Context
     from app.ui.verb import Pending
 
+Index = QModelIndex | QPersistentModelIndex
 _ENTER = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
 _ROWS = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
 
@@ -63,7 +64,7 @@ class TableView(QTableView):
     def __init__(
         self,
         context: Context,
-        table: MarkedTable,
+        table: RowTable,
         *,
         strong: tuple[str, ...] = ("name",),
         chips: tuple[str, ...] = (),
@@ -151,7 +152,7 @@ class TableView(QTableView):
         self.setCurrentIndex(index)
         return True
 
-    def currentChanged(self, current: QModelIndex, previous: QModelIndex) -> None:
+    def currentChanged(self, current: Index, previous: Index) -> None:
         """The current row is another one."""
         super().currentChanged(current, previous)
         self.current_row = current.row()

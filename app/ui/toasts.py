@@ -70,6 +70,7 @@ class Toasts(QWidget):
 
     def __init__(self, window: QWidget, foot: int) -> None:
         super().__init__(window)
+        self._window = window
         self._foot = foot
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents, False)
         self._column = QVBoxLayout(self)
@@ -118,7 +119,7 @@ class Toasts(QWidget):
             self._place()
 
     def _place(self) -> None:
-        window = self.parentWidget()
+        window = self._window
         if not self.items:
             self.hide()
             return

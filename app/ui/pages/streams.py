@@ -8,7 +8,7 @@ why there is none. A take starts by ``R``, by the row's cell, by a double click 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QPushButton, QToolButton
@@ -77,7 +77,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 class BoardTable(StreamTable):
     """Streams with the cell that takes them."""
 
-    columns = tuple(replace(column, **LOOKS.get(column.key, {})) for column in StreamTable.columns)
+    columns = cast(Any, tuple(replace(column, **LOOKS.get(column.key, {})) for column in StreamTable.columns))
 
 
 class StreamsPage(BoardPage):
