@@ -135,10 +135,11 @@ class Endpoints:
 
     async def create_type(self, request: Request, body: wire.CreateType) -> Response:
         """Create a stream type; streams of it can be advertised at once."""
-        async with self._acts.begin(request.scope, "create_type", "type") as act:
+        operator = self._acts.operator(request.scope)
+        async with self._acts.act(operator, "create_type", "type") as act:
             row = await self._streams.types.create(**body.model_dump())
             act.object_id = row.id
-            act.show(after=row)
+            act.after = row
         return Json(wire.type_json(row), 201)
 
     async def state(self, request: Request) -> Response:
@@ -148,7 +149,8 @@ class Endpoints:
 
     async def advertise(self, request: Request, body: wire.Advertise) -> Response:
         """Advertise a stream. It lives for 30 s after its last heartbeat."""
-        async with self._acts.begin(request.scope, "advertise", "stream") as act:
+        operator = self._acts.operator(request.scope)
+        async with self._acts.act(operator, "advertise", "stream") as act:
             row = await self._streams.advertise(
                 name=body.name,
                 stream_type=body.stream_type,
@@ -162,7 +164,7 @@ class Endpoints:
                 metadata=body.metadata,
             )
             act.object_id = row.id
-            act.show(after=row)
+            act.after = row
         return Json(wire.stream_json(row, 0), 201)
 
     async def list_streams(
@@ -178,17 +180,19 @@ class Endpoints:
 
     async def withdraw(self, request: Request, stream_id: Id) -> Response:
         """Remove a stream at once, with its sessions."""
-        async with self._acts.begin(request.scope, "withdraw", "stream", stream_id) as act:
-            removed = await self._streams.withdraw(stream_id, by=act.operator)
-            act.show(before=removed.stream)
+        operator = self._acts.operator(request.scope)
+        async with self._acts.act(operator, "withdraw", "stream", stream_id) as act:
+            removed = await self._streams.withdraw(stream_id, by=operator)
+            act.before = removed.stream
         return Json(b'{"status":"withdrawn","stream_id":"%b"}' % stream_id.encode())
 
     async def request(self, request: Request, stream_id: Id, body: wire.RequestStream) -> Response:
         """Ask the stream's publisher, over NATS, to serve a consumer; opens a session with a 30 s TTL."""
         wanted = ConsumerRequest(body.consumer_id, body.consumer_address, body.consumer_port, body.config)
-        async with self._acts.begin(request.scope, "take", "stream", stream_id) as act:
+        operator = self._acts.operator(request.scope)
+        async with self._acts.act(operator, "take", "stream", stream_id) as act:
             row = await self._streams.request(stream_id, wanted)
-            act.show(after=row)
+            act.after = row
         return Json(wire.offer_json(row), 201)
 
     async def list_sessions(
@@ -212,7 +216,8 @@ class Endpoints:
 
     async def stop(self, request: Request, session_id: Id) -> Response:
         """Stop a session."""
-        async with self._acts.begin(request.scope, "kick", "session", session_id) as act:
-            row = await self._streams.stop_session(session_id, by=act.operator)
-            act.show(before=row)
+        operator = self._acts.operator(request.scope)
+        async with self._acts.act(operator, "kick", "session", session_id) as act:
+            row = await self._streams.stop_session(session_id, by=operator)
+            act.before = row
         return Json(b'{"status":"stopped","session_id":"%b"}' % session_id.encode())
