@@ -1,16 +1,21 @@
 """What the pictures' pages are answered when they ask the broker: a stand-in client with a night's history.
 
-Only for ``shots.py``: it has the methods that pages call to read, with the signatures of ``BrokerClient``, and
-answers at once with contract rows of ``shot_venue.py``. It changes nothing.
+Only for ``shots.py``: it has the methods that pages call, with the signatures of ``BrokerClient``, and answers at once
+with contract rows of ``shot_venue.py``. A take it grants starts a session on the feed; one it refuses raises what the
+broker would have said. It keeps nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from app.client.shapes import AccessView, ApiKey, BrokerView, NewApiKey, Page
-from app.contract import AuditRow, HistoryRow
-from app.ui.shot_venue import DAY, NOW, STREAMS, session_id, stream_id
+import msgspec
+
+from app.client.api import ApiError
+from app.client.shapes import AccessView, ApiKey, BrokerView, NewApiKey, Offer, Page, Stream
+from app.contract import AuditRow, Gone, HistoryRow, HoldRow
+from app.ui.shot_venue import DAY, NOW, PRESETS, STREAMS, Venue, session_id, session_row, stream_id, stream_rows
 
 CONSUMERS = (
     ("wall-main", "10.0.40.50"), ("mon-conductor", "10.0.40.71"), ("rec-a", "10.0.40.80"), ("truck-1", "10.0.90.10"),
@@ -25,6 +30,41 @@ class StillClient:
 
     base_url = "http://127.0.0.1:8080"
     operator = "kim"
+
+    def __init__(self, venue: Venue) -> None:
+        self.venue = venue
+        self.refusal: ApiError | None = None
+
+    async def request(self, stream_id: str, *, consumer_id: str, consumer_address: str, **_rest: Any) -> Offer:
+        """An offer and its session, or the refusal of this picture."""
+        if self.refusal is not None:
+            raise self.refusal
+        venue = self.venue
+        stream = venue.store.streams[stream_id]
+        row = session_row(900, stream, consumer_id, consumer_address, NOW - 1.0)
+        venue.event("session.started", row.id, row)
+        return Offer(
+            session_id=row.id, stream_id=stream.id, stream_name=stream.name, stream_type=stream.stream_type,
+            protocol=stream.protocol, publisher_address=stream.address, publisher_port=stream.port,
+            transport_config=row.transport_config,
+        )  # fmt: skip
+
+    async def stop_session(self, row_id: str) -> None:
+        """It ends."""
+        self.venue.event("session.stopped", row_id, Gone(reason="superseded", by="kim"))
+
+    async def hold(self, row_id: str, preset_id: str | None = None) -> HoldRow:
+        """Callboard beats it from now on."""
+        row = HoldRow(
+            id="hold-900", session_id=row_id, stream_id=self.venue.store.sessions[row_id].stream_id, operator="kim",
+            preset_id=preset_id, since=NOW - 1.0,
+        )  # fmt: skip
+        self.venue.event("hold.started", row.id, row)
+        return row
+
+    async def advertise(self, _body: Mapping[str, Any]) -> Stream:
+        """Only refused on a picture."""
+        raise self.refusal or ApiError(503, "unavailable", "Not on a picture")
 
     async def history(
         self,
@@ -112,33 +152,49 @@ def history_rows(count: int = 240) -> list[HistoryRow]:
 
 
 def audit_rows() -> list[AuditRow]:
-    """Acts of tonight, newest first."""
-    acts = [
+    """Acts of tonight as the broker keeps them, newest first."""
+    streams = stream_rows()
+    acts: list[tuple[str, int, str, str, str, float]] = [
         ("take", 0, "wall-main", "ok", "", 38.2), ("kick", 3, "mon-conductor", "cancelled", "cancelled: Esc", 1204.0),
         ("take", 2, "wall-main", "no_answer", "Publisher did not respond within 5 seconds", 5003.1),
         ("kick", 10, "led-side", "ok", "", 6.4), ("take", 10, "led-side", "ok", "", 22.9),
         ("withdraw", 6, "", "ok", "", 9.8), ("take", 4, "truck-1", "ok", "", 31.0),
         ("take", 7, "truck-1", "rejected", "Publisher rejected the request: all outputs in use", 12.7),
-        ("take", 7, "truck-1", "ok", "", 27.5), ("hold", 3, "mon-conductor", "ok", "", 4.1),
-        ("release", 3, "mon-conductor", "ok", "", 3.9), ("take", 3, "mon-conductor", "ok", "", 44.6),
+        ("change", -1, "preset-2", "ok", "", 5.5), ("take", 7, "truck-1", "ok", "", 27.5),
+        ("kick", 3, "mon-conductor", "ok", "", 3.9), ("take", 3, "mon-conductor", "ok", "", 44.6),
     ]  # fmt: skip
+    addresses = dict(CONSUMERS)
     rows = []
     for number, (verb, index, consumer, result, detail, milliseconds) in enumerate(acts * 6):
-        name, *_ = STREAMS[index]
         at = NOW - 95 - number * 191 - (number * 37 % 60)
-        before: dict[str, Any] | None = (
-            {"carries": "Cam 2 stage right"} if verb == "take" and consumer == "wall-main" else None
-        )
-        after: dict[str, Any] | None = {"consumer": consumer} if consumer else {"sessions": 0}
-        if verb in ("kick", "withdraw"):
-            before, after = {"consumer": consumer or "3 sessions", "since": "19:02:11"}, None
-        rows.append(
-            AuditRow(
-                id=f"audit-{number}", at=at, operator=OPERATORS[number % len(OPERATORS)], verb=verb,
-                object=f"{name} → {consumer}" if consumer else name, object_id=stream_id(index), before=before,
-                after=after if result == "ok" else None, result=result, detail=detail, milliseconds=milliseconds,
-            )
+        row = AuditRow(
+            id=f"audit-{number}", at=at, operator=OPERATORS[number % len(OPERATORS)], verb=verb, object="stream",
+            object_id=stream_id(index), result=result, detail=detail, milliseconds=milliseconds,
         )  # fmt: skip
+        if verb == "change":
+            preset = msgspec.to_builtins(PRESETS[1])
+            row.object, row.object_id = "preset", consumer
+            row.before, row.after, row.dialect = {**preset, "mode": "add"}, preset, "console"
+        elif verb == "withdraw":
+            row.before = msgspec.to_builtins(streams[index])
+        else:
+            session = session_row(7000 + number, streams[index], consumer, addresses[consumer], at)
+            if verb == "kick":
+                row.object, row.object_id = "session", session.id
+            if result == "cancelled":
+                row.object = f"{consumer} ← {session.stream_name}"
+                row.before = {
+                    "consumer_id": consumer,
+                    "stream_id": session.stream_id,
+                    "stream_name": session.stream_name,
+                }
+            elif result != "ok":
+                row.object = "stream"
+            elif verb == "kick":
+                row.before = msgspec.to_builtins(session)
+            else:
+                row.after = msgspec.to_builtins(session)
+        rows.append(row)
     return rows
 
 

@@ -16,6 +16,7 @@ from app.contract import (
     PROTOCOL,
     ROWS,
     STREAM_TTL,
+    Beat,
     Diff,
     Event,
     Gone,
@@ -216,6 +217,16 @@ class Venue:
         self.seq += 1
         raw = msgspec.Raw(msgspec.json.encode(change))
         self.store.receive(Diff(at=NOW, events=[Event(seq=self.seq, at=at, kind=kind, id=row_id, change=raw)]))
+
+    def history_of_beats(self, beats: int = 20) -> None:
+        """Heartbeats of the last minutes, each publisher with its own regularity; ends where the snapshot stands."""
+        for number, stream in enumerate(self.streams):
+            waver = (0.2, 0.4, 3.5, 0.1, 0.8, 0.3, 2.0, 0.2, 0.5, 2.8, 0.6, 0.3)[number % 12]
+            at = stream.last_heartbeat - beats * 10.0
+            for step in range(beats + 1):
+                shake = 0.0 if step == beats else waver * ((step * 7 + number * 3) % 11 - 5) / 5
+                heard = at + step * 10.0 + shake
+                self.event("stream.beat", stream.id, Beat(expires_at=heard + STREAM_TTL, last_heartbeat=heard))
 
     def negotiate(self, number: int, consumer: str, *, ran: float = 1.8, **ended: Any) -> NegotiationRow:
         """A negotiation that runs since ``ran`` seconds, or ended with ``outcome``, ``detail`` …"""

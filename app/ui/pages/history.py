@@ -28,7 +28,6 @@ from app.contract import AuditRow, HistoryRow
 from app.models.changes import Changes
 from app.models.filter import QueryError
 from app.models.tables.audit import AuditTable
-from app.models.tables.columns import Column
 from app.models.tables.history import HistoryTable
 from app.models.tables.paged import PagedTable
 from app.models.wording import date_text
@@ -61,7 +60,7 @@ WORDS: dict[str, dict[str, Any]] = {
 class ActsTable(AuditTable):
     """The audit as an operator reads it."""
 
-    columns: tuple[Column, ...] = tuple(replace(column, **WORDS.get(column.key, {})) for column in AuditTable.columns)
+    columns: Any = tuple(replace(column, **WORDS.get(column.key, {})) for column in AuditTable.columns)
 
 
 class Tab:
@@ -168,6 +167,10 @@ class HistoryPage(Page):
             tab.table.marks_changed.connect(self.refresh)
             tab.table.order_changed.connect(self._count)
             tab.fetcher.changed.connect(self._fetched)
+
+    def view_of(self, number: int) -> TableView:
+        """The list of one tab."""
+        return self.tabs[number].view
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -310,8 +313,8 @@ class HistoryPage(Page):
         if not self._front:
             return
         if changes.audit and self.tabs[1].fetcher.asked and self.range.open_ended:
-            acts = [row for row in changes.audit if isinstance(row, AuditRow)]
-            self.tabs[1].table.prepend(sorted(acts, key=lambda row: -row.at))
+            acts = sorted(changes.audit, key=lambda row: -row.at)
+            self.tabs[1].table.prepend(acts)
         if changes.put.get("session") or changes.removed.get("session"):
             self._fresh.start()
 

@@ -106,6 +106,12 @@ class SettingsPage(Page):
         self.show_section(index)
         return self._sections[index]
 
+    def scroll_to(self, widget: QWidget) -> None:
+        """Bring a widget of the shown section into view."""
+        area = self.stack.currentWidget()
+        if isinstance(area, QScrollArea):
+            area.ensureWidgetVisible(widget, 0, 60)
+
     def theme_changed(self) -> None:
         """Painted previews look again."""
         for section in self._sections.values():
