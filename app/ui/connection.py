@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.client.api import BrokerClient
-from app.client.feed import FeedClient, Link
-from app.client.process import BrokerState, EmbeddedBroker
 from app.ui.strip_words import Connected
 
 if TYPE_CHECKING:
     import asyncio
 
+    from app.client.feed import FeedClient, Link
+    from app.client.process import BrokerState
     from app.contract import FeedMessage
     from app.ui.context import Context
 
@@ -46,6 +45,8 @@ class Connection:
         """Find or start this machine's broker, and show it."""
         self._remote = ""
         self.state = Connected(name="this machine", text="Looking for the broker")
+        from app.client.process import EmbeddedBroker
+
         if self._context.embedded is None:
             self._context.embedded = EmbeddedBroker(self._data_dir, self._embedded_changed, options=self._serve_options)
             self._watch = self._context.spawn(self._context.embedded.run(), "the embedded broker")
@@ -94,6 +95,9 @@ class Connection:
         self._attach(url, token)
 
     def _attach(self, url: str, token: str | None) -> None:
+        from app.client.api import BrokerClient
+        from app.client.feed import FeedClient
+
         context = self._context
         old = context.client
         if old is None or (old.base_url, old.token) != (url.rstrip("/"), token):

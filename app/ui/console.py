@@ -13,7 +13,7 @@ import getpass
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QIcon
@@ -30,13 +30,14 @@ from app.ui.connection import Connection
 from app.ui.context import Context
 from app.ui.main_window import MainWindow
 from app.ui.page import Page
-from app.ui.pages.sessions import SessionsPage
-from app.ui.pages.streams import StreamsPage
 from app.ui.settings import Settings
 from app.ui.sheet import SheetPanels
 from app.ui.strip import StripState
 from app.ui.strip_words import strip_state
 from app.ui.theme import Theme
+
+if TYPE_CHECKING:
+    from app.ui.pages.streams import StreamsPage
 
 FAILURES_SHOWN = 3
 
@@ -85,12 +86,40 @@ class Console:
         window.strip_state = self.strip_state
         window.closing = self.may_close
         window.resync_wanted.connect(self.connection.resync)
-        self.streams = StreamsPage(self.context, self.series)
-        window.add_page(self.streams)
-        window.add_page(SessionsPage(self.context))
+        window.declare_page("Streams", "Ctrl+1", self._streams)
+        window.declare_page("Sessions", "Ctrl+2", self._sessions)
+        window.declare_page("History", "Ctrl+7", self._history)
+        window.declare_page("Settings", "Ctrl+9", self._settings, at_foot=True)
         self._clock = QTimer(window)
         self._clock.setInterval(1000)
         self._clock.timeout.connect(self.second)
+
+    # Pages are imported when they are made: the first paint needs one of them.
+
+    def _streams(self) -> Page:
+        from app.ui.pages.streams import StreamsPage
+
+        return StreamsPage(self.context, self.series)
+
+    def _sessions(self) -> Page:
+        from app.ui.pages.sessions import SessionsPage
+
+        return SessionsPage(self.context)
+
+    def _history(self) -> Page:
+        from app.ui.pages.history import HistoryPage
+
+        return HistoryPage(self.context)
+
+    def _settings(self) -> Page:
+        from app.ui.pages.settings import SettingsPage
+
+        return SettingsPage(self.context)
+
+    @property
+    def streams(self) -> StreamsPage:
+        """The Streams page, once it is made."""
+        return cast("StreamsPage", self.window.pages["Streams"])
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -102,9 +131,9 @@ class Console:
     async def run(self, broker: str | None) -> None:
         """Connect, finish the window, and stay until it is closed."""
         await self._first_paint()
-        self._add_later_pages()
         self.connect_to(broker)
         self._clock.start()
+        self.window.make_pages()
         self.streams.build_plots()
         await self.closed.wait()
         self.window.hide()
@@ -121,23 +150,12 @@ class Console:
             return
         await painted.wait()
 
-    def _add_later_pages(self) -> None:
-        """Pages that need not be there for the first paint."""
-        from app.ui.pages.history import HistoryPage
-        from app.ui.pages.settings import SettingsPage
-
-        later: tuple[tuple[type[Page], bool], ...] = ((HistoryPage, False), (SettingsPage, True))
-        for kind, at_foot in later:
-            self.window.add_page(kind(self.context), at_foot=at_foot)
-        wanted = self.settings.get("window/page")
-        if wanted in self.window.pages and wanted != self.window.page.title:
-            self.window.show_page(wanted)
-
     def second(self) -> None:
         """Once a second: ghosts end, plots get their sample."""
         self.store.tick()
         self.series.sample()
-        self.streams.second()
+        if "Streams" in self.window.pages:
+            self.streams.second()
 
     def strip_state(self) -> StripState:
         """What the strip says now."""

@@ -46,6 +46,8 @@ class MainWindow(QWidget):
         self.resize(1440, 880)
         self.theme = theme
         self.pages: dict[str, Page] = {}
+        """Pages that have been made, by title."""
+        self._makers: dict[str, Callable[[], Page]] = {}
         self.strip_state: Callable[[], StripState] = StripState
         self.closing: Callable[[], bool] = lambda: True
         self._context: Context | None = None
@@ -98,11 +100,28 @@ class MainWindow(QWidget):
         return self._context
 
     def add_page(self, page: Page, *, at_foot: bool = False) -> None:
-        """Add a page with its key."""
-        self.pages[page.title] = page
-        self.stack.addWidget(page)
-        self.rail.add(page.title, page.key, lambda: self.show_page(page.title), at_foot=at_foot)
-        self._key(page.title.lower(), page.title, (page.key,), "Pages", lambda: self.show_page(page.title))
+        """Put a page that is made already on the rail."""
+        self.declare_page(page.title, page.key, lambda: page, at_foot=at_foot)
+        self._made(page.title)
+
+    def declare_page(self, title: str, key: str, make: Callable[[], Page], *, at_foot: bool = False) -> None:
+        """Put a page on the rail with its key; ``make`` is called when it is first shown, or by ``make_pages``."""
+        self._makers[title] = make
+        self.rail.add(title, key, lambda: self.show_page(title), at_foot=at_foot)
+        self._key(title.lower(), title, (key,), "Pages", lambda: self.show_page(title))
+
+    def make_pages(self) -> None:
+        """Make every page that has not been shown yet, so that its counts are there."""
+        for title in list(self._makers):
+            self._made(title)
+        self.refresh()
+
+    def _made(self, title: str) -> Page:
+        make = self._makers.pop(title, None)
+        if make is not None:
+            page = self.pages[title] = make()
+            self.stack.addWidget(page)
+        return self.pages[title]
 
     def start(self) -> None:
         """Everything is in place: restore the layout and begin to refresh."""
@@ -111,7 +130,7 @@ class MainWindow(QWidget):
         if not geometry.isEmpty():
             self.restoreGeometry(geometry)
         wanted = settings.get("window/page")
-        self.show_page(wanted if wanted in self.pages else next(iter(self.pages)))
+        self.show_page(wanted if wanted in self.rail.buttons else next(iter(self.rail.buttons)))
         self._timer.start()
         self.refresh()
 
@@ -146,7 +165,7 @@ class MainWindow(QWidget):
 
     def show_page(self, title: str) -> None:
         """Bring a page to the front."""
-        page = self.pages[title]
+        page = self._made(title)
         before = self.stack.currentWidget()
         self.rail.select(title)
         if before is not page:

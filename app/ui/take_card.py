@@ -12,7 +12,6 @@ from PySide6.QtCore import QRectF
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QVBoxLayout
 
-from app.client.take import TakeResult
 from app.contract import NEGOTIATION_TIMEOUT
 from app.errors import CallboardError
 from app.models.wording import plain
@@ -20,6 +19,7 @@ from app.ui.theme import plain_label, set_role
 from app.ui.verb import Done
 
 if TYPE_CHECKING:
+    from app.client.take import TakeResult
     from app.ui.context import Context
     from app.ui.dialogs.offer_panel import OfferView
 
@@ -58,6 +58,8 @@ class TakeCard(QFrame):
 
     def keep(self, stream_id: str, result: object) -> None:
         """A take of ``stream_id`` has ended."""
+        from app.client.take import TakeResult
+
         if isinstance(result, Done):
             result = result.result
         if isinstance(result, TakeResult | CallboardError):

@@ -2,7 +2,8 @@
 
 Read through ``Actions`` by the pages (buttons, menus, keys), the F1 overlay and the tests. A function here takes the
 context and the object's id; it never sees a row number, a widget or a tier. What a broker answers comes back as
-``ApiError`` and is shown as the broker said it. Serves UX §1, §3 and §4 (Streams, Sessions).
+``ApiError`` and is shown as the broker said it. The client is imported at the first act, not before the first paint.
+Serves UX §1, §3 and §4 (Streams, Sessions).
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from app.client.api import ApiError
-from app.client.take import TakeResult, take
 from app.contract import PresetRow, SessionRow, StreamRow
+from app.errors import Unavailable
 from app.models.states import STALE, state_of_stream
 from app.models.wording import age_text, plain
 from app.ui.verb import Done, Losses, Verb
 
 if TYPE_CHECKING:
     from app.client.api import BrokerClient
+    from app.client.take import TakeResult
     from app.ui.actions import Actions
     from app.ui.context import Context
 
@@ -92,6 +93,8 @@ async def run_take(context: Context, stream_id: str) -> Done:
 
 async def take_to(context: Context, stream_id: str, preset: PresetRow) -> Done:
     """Take to any preset, by rule 10 of UX §1."""
+    from app.client.take import take
+
     client = _client(context)
     result = await take(client, context.store, stream_id, preset)
     if result.outcome == "already":
@@ -272,7 +275,7 @@ async def run_release(context: Context, session_id: str) -> Done:
 
 def _client(context: Context) -> BrokerClient:
     if context.client is None:
-        raise ApiError(0, "unreachable", "No broker is connected, so nothing was sent.")
+        raise Unavailable("No broker is connected, so nothing was sent.")
     return context.client
 
 
