@@ -82,12 +82,13 @@ def _problems(exc: ValidationError) -> list[Any]:
 
 
 class Operation(APIRoute):
-    """A documented operation whose endpoint gets its path ids and its body, and answers a ``Response``."""
+    """A documented operation whose endpoint gets its path ids, its body and, if it wants it, ``request``."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
         self._call = endpoint
         hints = get_type_hints(endpoint)
+        self._wants_request = "request" in hints
         models = {name: hint for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, BaseModel)}
         self._body = next(iter(models), None)
         self._model = TypeAdapter(models[self._body]).validator if self._body else None
@@ -108,13 +109,16 @@ class Operation(APIRoute):
             response = errors.unprocessable(exc.errors)
         except Hangup:
             return
-        await response(scope, receive, send)
+        await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+        await send({"type": "http.response.body", "body": response.body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         arguments: dict[str, Any] = {name: read_id(text, name) for name, text in scope["path_params"].items()}
         if self._model is not None and self._body is not None:
             arguments[self._body] = self._fit(await read_body(receive), says_json(scope))
-        response: Response = await self._call(Request(scope), **arguments)
+        if self._wants_request:
+            arguments["request"] = Request(scope)
+        response: Response = await self._call(**arguments)
         return response
 
     def _fit(self, data: bytes, is_json: bool) -> Any:

@@ -118,17 +118,17 @@ class Endpoints:
             _delete("/streams/{stream_id}", self.withdraw, wire.Withdrawn, found, 404, 422, 503),
         ]
 
-    async def beat_stream(self, request: Request, stream_id: Id) -> Response:
+    async def beat_stream(self, stream_id: Id) -> Response:
         """Refresh a stream's 30 s TTL; call it every 10 s or so. A body is ignored."""
         await self._streams.heartbeat(stream_id)
         return Json(b'{"status":"ok","stream_id":"%b"}' % stream_id.encode())
 
-    async def beat_session(self, request: Request, session_id: Id) -> Response:
+    async def beat_session(self, session_id: Id) -> Response:
         """Refresh a session's 30 s TTL; publisher and consumer should both call it every 10 s or so."""
         await self._streams.heartbeat_session(session_id)
         return Json(b'{"status":"ok","session_id":"%b"}' % session_id.encode())
 
-    async def list_types(self, request: Request) -> Response:
+    async def list_types(self) -> Response:
         """Stream types, built in and created, by name."""
         await self._streams.types.load()
         return Json(self._listing.types())
@@ -142,7 +142,7 @@ class Endpoints:
             act.after = row
         return Json(wire.type_json(row), 201)
 
-    async def state(self, request: Request) -> Response:
+    async def state(self) -> Response:
         """All streams, sessions and stream types, as of one moment."""
         await self._streams.types.load()
         return Json(self._listing.state())
@@ -174,7 +174,7 @@ class Endpoints:
         """Live streams, oldest first."""
         return Json(self._listing.streams(stream_type))
 
-    async def get_stream(self, request: Request, stream_id: Id) -> Response:
+    async def get_stream(self, stream_id: Id) -> Response:
         """One live stream."""
         return Json(self._listing.stream(stream_id))
 
