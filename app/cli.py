@@ -47,10 +47,10 @@ def cli(context: click.Context, broker: str | None, data_dir: Path | None) -> No
     """Callboard: the board backstage for the streams of a show. Without a command: the console."""
     context.obj = {"broker": broker, "data_dir": data_dir}
     if context.invoked_subcommand is None:
-        _checked_url(broker)
+        url = _checked_url(broker) if broker is not None else None
         from app.ui.main import main as console
 
-        raise SystemExit(console(broker=broker, data_dir=_data_dir(data_dir)))
+        raise click.exceptions.Exit(console(broker=url, data_dir=_data_dir(data_dir)))
 
 
 # -- serve -----------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def serve(context: click.Context, /, config: Path | None, **options: Any) -> Non
     gc.disable()  # half a second of imports makes no rubbish, and collecting it takes a quarter more
     from app.server.main import run
 
-    raise SystemExit(run(settings, ready=_print_line))
+    raise click.exceptions.Exit(run(settings, ready=_print_line))
 
 
 def _print_line(line: dict[str, Any]) -> None:
@@ -141,15 +141,15 @@ def demo(
     if broker is not None:
         url = _checked_url(broker)
         token = _token_for(url, _data_dir(None))
-        raise SystemExit(venue.visit(url, nats_url, token, publishers, force=force, ready=_print_line))
+        raise click.exceptions.Exit(venue.visit(url, nats_url, token, publishers, force=force, ready=_print_line))
     folder = data_dir or _data_dir(None) / "demo"
     if headless:
-        raise SystemExit(venue.headless(folder, publishers, ready=_print_line))
+        raise click.exceptions.Exit(venue.headless(folder, publishers, ready=_print_line))
     with venue.beside_window(folder, publishers):
         from app.ui.main import main as console
 
         code = console(broker=None, data_dir=folder, serve_options=venue.SERVE_OPTIONS, demo=True)
-    raise SystemExit(code)
+    raise click.exceptions.Exit(code)
 
 
 @cli.command("demo-clients", hidden=True)
@@ -159,7 +159,7 @@ def demo_clients(publishers: int | None, data_dir: Path) -> None:
     """The demo's publishers and consumers beside the window; ends, with the broker, when its standard input does."""
     from app.demo import main as venue
 
-    raise SystemExit(venue.companions(data_dir, publishers))
+    raise click.exceptions.Exit(venue.companions(data_dir, publishers))
 
 
 # -- one-line verbs --------------------------------------------------------------------------------------------
@@ -259,11 +259,11 @@ def _token_for(url: str, data_dir: Path) -> str | None:
         return None
 
 
-def _checked_url(broker: str | None) -> str:
+def _checked_url(broker: str) -> str:
     """A broker's address in canonical form."""
     from app.client.transport import base_url_of
 
-    return base_url_of(broker) if broker is not None else ""
+    return base_url_of(broker)
 
 
 def _data_dir(given: Path | None) -> Path:
