@@ -1,0 +1,7 @@
+"""The demo is tried on real broker processes."""
+
+from __future__ import annotations
+
+from tests.fakes.broker import broker_process, brokers
+
+__all__ = ["broker_process", "brokers"]

@@ -1,0 +1,78 @@
+"""The crowd on a real broker: advertised, beating, answering, gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from app.client.api import BrokerClient
+from app.demo.load import Crowd
+from app.errors import Unavailable
+from tests.fakes.broker import BrokerProcess
+
+COUNT = 40
+
+
+@pytest.fixture
+async def crowd(broker_process: BrokerProcess) -> AsyncIterator[Crowd]:
+    crowd = Crowd(broker_process.url, COUNT, connections=4, every=0.4)
+    yield crowd
+    await crowd.close()
+
+
+async def beats(crowd: Crowd, count: int) -> None:
+    """Until so many beats were answered."""
+    async with asyncio.timeout(20):
+        while crowd.beats.statuses.total() < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_crowd_lives_and_leaves(crowd: Crowd, broker_process: BrokerProcess) -> None:
+    await crowd.advertise()
+    async with BrokerClient(broker_process.url) as client:
+        streams = await client.streams()
+        assert {stream.id for stream in streams} == set(crowd.ids)
+        assert len({stream.name for stream in streams}) == COUNT
+
+        running = asyncio.ensure_future(crowd.run())
+        await beats(crowd, 3 * COUNT)
+        assert set(crowd.beats.statuses) == {200}
+        assert crowd.beats.lost == 0
+
+        await client.withdraw(crowd.ids[0])
+        before = crowd.ids[0]
+        async with asyncio.timeout(20):
+            while crowd.ids[0] == before:
+                await asyncio.sleep(0.01)
+        assert crowd.beats.statuses[404] == 1
+        assert len(await client.streams()) == COUNT
+
+        running.cancel()
+        await asyncio.wait({running})
+        await crowd.withdraw()
+        assert await client.streams() == []
+
+
+async def test_a_crowd_accepts_every_negotiation(crowd: Crowd, broker_process: BrokerProcess) -> None:
+    await crowd.advertise()
+    await crowd.answer(broker_process.nats_url)
+    async with BrokerClient(broker_process.url) as client:
+        offer = await client.request(crowd.ids[-1], consumer_id="wall", consumer_address="10.0.0.1")
+    assert offer.stream_id == crowd.ids[-1]
+
+
+async def test_a_broker_that_is_away_costs_beats_and_nothing_else(crowd: Crowd, broker_process: BrokerProcess) -> None:
+    await crowd.advertise()
+    broker_process.kill()
+    running = asyncio.ensure_future(crowd.run())
+    async with asyncio.timeout(20):
+        while crowd.beats.lost < COUNT:
+            await asyncio.sleep(0.01)
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait({running})
+    with pytest.raises(ExceptionGroup) as caught:
+        await crowd.advertise()
+    assert caught.group_contains(Unavailable)
