@@ -14,7 +14,7 @@ from app.server.health import Health
 from app.server.storage.history import sort_records
 from app.server.storage.journal import Journal
 from app.server.storage.memory import MemoryState
-from tests.contract.state_suite import Venue
+from tests.contract.venue import Venue
 from tests.fakes.clock import Clock
 
 

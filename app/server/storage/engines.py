@@ -21,7 +21,7 @@ from app.errors import ConfigError
 
 READERS = 3
 POOL_WAIT = 5.0
-BUSY_WAIT_MS = 5000
+BUSY_WAIT_MS = 1000
 
 
 def database_url(place: str | Path) -> URL:

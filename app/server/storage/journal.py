@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeVar, cast
 from app.errors import CallboardError, Unavailable
 from app.logs import get_logger
 from app.server.health import Health
-from app.server.storage.journal_file import Change, JournalFile, OutboxRecord, Recovered
+from app.server.storage.journal_file import Change, JournalFile, OutboxRecord, Recovered, error_name
 
 __all__ = ["Change", "Journal", "OutboxRecord", "Recovered"]
 
@@ -222,7 +222,7 @@ class Journal:
 
     def _recover_from(self, error: Exception) -> str:
         text = _in_words(error)
-        if not isinstance(error, sqlite3.Error) or error.sqlite_errorname == "SQLITE_FULL":
+        if error_name(error) == "SQLITE_FULL":
             return text
         try:
             self._file.reopen()
@@ -317,7 +317,7 @@ def _retrieve(future: asyncio.Future[Any]) -> None:
 
 
 def _in_words(error: Exception) -> str:
-    name = getattr(error, "sqlite_errorname", "")
+    name = error_name(error)
     if name == "SQLITE_FULL":
         return "the journal cannot be written: the disk is full"
     if name.startswith("SQLITE_IOERR"):

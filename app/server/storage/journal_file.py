@@ -142,6 +142,11 @@ def _statements(texts: dict[int, str], width: int, values: list[Any]) -> Iterabl
         left -= size
 
 
+def error_name(error: Exception) -> str:
+    """SQLite's name of an error; errors of Python's module itself have none."""
+    return getattr(error, "sqlite_errorname", "")
+
+
 class JournalFile:
     """One connection to the journal; every method runs on the writer thread."""
 
@@ -159,7 +164,7 @@ class JournalFile:
             return self._read()
         except sqlite3.Error as error:
             self.close()
-            if error.sqlite_errorname in ("SQLITE_BUSY", "SQLITE_LOCKED"):
+            if error_name(error) in ("SQLITE_BUSY", "SQLITE_LOCKED"):
                 raise PortInUse(f"{self.path} is in use by another process") from error
             raise ConfigError(
                 f"{self.path} cannot be opened: {error}; move it away to start with an empty board"
