@@ -173,8 +173,9 @@ class Actions(QObject):
         if entry is None:
             self.context.toast("Nothing to undo")
             return ""
-        self.context.spawn(self._undo(entry), f"undo {entry.label}")
-        return str(entry.label)
+        label = entry.label
+        self.context.spawn(self._undo(entry), f"undo {label}")
+        return label
 
     def pending_for(self, row_id: str) -> Pending | None:
         """What waits for this row."""
@@ -328,6 +329,10 @@ class Actions(QObject):
         self.finished.emit(verb.name, row_id, result)
         return result
 
+    def tell(self, text: str, label: str, undo: Step) -> None:
+        """Say what a panel or a settings page did, with Undo and Ctrl+Z for it as for any verb."""
+        self._tell(text, "good", label, undo)
+
     def _tell(self, text: str, tone: str, label: str, undo: Step | None) -> None:
         """Say it, and offer to take it back where that is possible."""
         if undo is None:
@@ -378,11 +383,12 @@ class Actions(QObject):
             self.context.spawn(self._undo(act), f"undo {act.label}")
 
     async def _undo(self, act: Act) -> None:
+        label = act.label
         try:
             await act.run()
         except CallboardError as error:
             if not getattr(error, "status", 1):
                 self.undo_stack.put_back(act)
-            self.context.toast(f"Undo {act.label}: {error.message}", tone="error")
+            self.context.toast(f"Undo {label}: {error.message}", tone="error")
         else:
-            self.context.toast(f"Undone: {act.label}", tone="good")
+            self.context.toast(f"Undone: {label}", tone="good")

@@ -171,7 +171,8 @@ class ExportPanel(Panel):
             folder = QStandardPaths.writableLocation(place) or str(Path.home())
         if not Path(folder).is_dir():
             folder = str(Path.home())
-        return Path(folder) / f"{self.extract.noun}-{time.strftime('%Y-%m-%d-%H%M%S')}.{self.kind}"
+        stamp = time.strftime("%Y-%m-%d-%H%M%S", time.localtime(time.time()))
+        return Path(folder) / f"{self.extract.noun}-{stamp}.{self.kind}"
 
     def _on_kind(self) -> None:
         text = self.path.text()

@@ -138,7 +138,7 @@ def history_rows(count: int = 240) -> list[HistoryRow]:
         consumer, consumer_address = CONSUMERS[(number * 3) % len(CONSUMERS)]
         began = NOW - 140 - number * (410 if number < 40 else 9000) - (number * 7919 % 290)
         runs = number < 4
-        length = None if runs else 45.0 + (number * 613 % 5400)
+        length = None if runs else min(45.0 + (number * 613 % 5400), NOW - began - 20.0)
         rows.append(
             HistoryRow(
                 id=session_id(5000 + number), time=began, stream_id=stream_id(index), stream_name=name,

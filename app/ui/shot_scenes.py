@@ -50,11 +50,11 @@ def board(studio: Studio, page: str = "Streams") -> None:
     studio.start(page)
 
 
-def plots(studio: Studio) -> None:
+def plots(studio: Studio, streams: int = 12) -> None:
     """Ten minutes of numbers: streams come and go, takes are quick but for one."""
     series = studio.series
     for second in range(600):
-        series.streams.add(12 - (70 < second < 190) - (410 < second < 470))
+        series.streams.add(streams - (70 < second < 190) - (410 < second < 470))
         series.sessions.add(8 + (second > 120) - (300 < second < 330) + (second > 505) - (second > 560))
         taken = second % 83 == 0
         failed = second in {249, 415}
@@ -78,7 +78,7 @@ def starting(studio: Studio) -> None:
 def thousands(studio: Studio) -> None:
     """Ten thousand streams."""
     studio.venue.open(many_streams(10_000))
-    plots(studio)
+    plots(studio, 10_000)
     studio.start()
     studio.wait(1.5)
 

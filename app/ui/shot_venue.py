@@ -227,6 +227,8 @@ class Venue:
                 shake = 0.0 if step == beats else waver * ((step * 7 + number * 3) % 11 - 5) / 5
                 heard = at + step * 10.0 + shake
                 self.event("stream.beat", stream.id, Beat(expires_at=heard + STREAM_TTL, last_heartbeat=heard))
+                if step == 0:  # the way back from the snapshot is no interval
+                    self.store.beats.forget(stream.id)
 
     def negotiate(self, number: int, consumer: str, *, ran: float = 1.8, **ended: Any) -> NegotiationRow:
         """A negotiation that runs since ``ran`` seconds, or ended with ``outcome``, ``detail`` …"""

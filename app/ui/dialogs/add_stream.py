@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QCheckBox
 
 from app.client.api import ApiError
 from app.contract import BUILT_IN_TYPES, HEARTBEAT_EVERY, PROTOCOLS
+from app.models.wording import plain
 from app.ui.dialogs.fields import Field, choice, json_edit, json_object, line_edit, optional, port, required
 from app.ui.dialogs.form_panel import FormPanel
 
@@ -83,12 +84,9 @@ class AddStream(FormPanel):
         context.settings.set("add_stream/last", {name: values[name] for name in REMEMBERED})
         if beaten:
             context.spawn(keep_alive(context, client, made.id), f"heartbeats of {made.name}")
-
-        def undo() -> None:
-            context.spawn(client.withdraw(made.id), f"withdraw {made.name}")
-
         tail = "" if beaten else "; its publisher has 30 s for the first heartbeat"
-        context.toast(f"{made.name} advertised{tail}", undo=undo, tone="good")
+        label = f"advertise {plain(made.name)}"
+        context.actions.tell(f"{plain(made.name)} advertised{tail}", label, lambda: client.withdraw(made.id))
         self.added.emit(made.id)
 
 

@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QWheelEvent
+from PySide6.QtCore import QPointF, Qt, Signal
+from PySide6.QtGui import QPainter, QPaintEvent, QPalette, QPen, QWheelEvent
 from PySide6.QtWidgets import QComboBox, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
 
 from app.ui.theme import plain_label, set_role
@@ -26,11 +26,22 @@ class FieldError(ValueError):
 
 
 class CalmComboBox(QComboBox):
-    """A choice that the wheel does not change while the pointer merely passes over it."""
+    """A choice that the wheel does not change while the pointer merely passes over it, and that shows it is one."""
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Leave the wheel to what scrolls."""
         event.ignore()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """The box, and the arrow that the style sheet leaves out."""
+        super().paintEvent(event)
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        role = QPalette.ColorRole.Text if self.isEnabled() else QPalette.ColorRole.PlaceholderText
+        painter.setPen(QPen(self.palette().color(role), 1.3))
+        x, y = self.width() - 13.5, self.height() / 2 - 1.5
+        painter.drawPolyline([QPointF(x - 3.5, y), QPointF(x, y + 3.5), QPointF(x + 3.5, y)])
+        painter.end()
 
 
 class Field(QWidget):

@@ -75,7 +75,10 @@ class FormPanel(Panel):
         values = self.form.values()
         if values is None:
             return
-        client = self.context.client
+        client, blocked = self.context.client, self.context.actions.blocked
+        if blocked:
+            self.form.say(f"{blocked}. Nothing was sent.")
+            return
         if client is None:
             self.form.say(NO_BROKER)
             return

@@ -72,7 +72,7 @@ class PresetEditor(FormPanel):
         )
 
     def _choice(self, caption: str, words: dict[str, tuple[str, str]]) -> dict[str, QRadioButton]:
-        self.form.add_widget(plain_label(caption, "hint"))
+        self.form.add_widget(plain_label(caption, "heading"))
         group = QButtonGroup(self)
         buttons: dict[str, QRadioButton] = {}
         for key, (title, explanation) in words.items():
@@ -80,7 +80,7 @@ class PresetEditor(FormPanel):
             button.setAccessibleDescription(explanation)
             group.addButton(button)
             self.form.add_widget(button)
-            told = plain_label(explanation, "caption", wrap=True)
+            told = plain_label(explanation, "hint", wrap=True)
             told.setContentsMargins(20, 0, 0, 0)
             self.form.add_widget(told)
             buttons[key] = button

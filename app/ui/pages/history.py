@@ -51,16 +51,28 @@ NEAR_END = 30
 SETTLE_MILLISECONDS = 700
 """After a session began or ended, its history row is asked for this much later: several come together."""
 WORDS: dict[str, dict[str, Any]] = {
-    "object": {"text": lambda item, _: text.object_text(item.row)},
+    "object": {"text": lambda item, moment: text.object_text(item.row, moment.store)},
     "change": {"text": lambda item, _: text.change_text(item.row)},
-    "result": {"text": lambda item, _: text.result_text(item.row)},
+    "result": {"text": lambda item, _: text.result_text(item.row), "width": 420},
 }
+"""The audit's cells in an operator's words."""
+WIDTHS: dict[str, dict[str, Any]] = {
+    "status": {"width": 176}, "from": {"width": 124}, "who": {"width": 140}, "way": {"width": 246},
+    "protocol": {"width": 96}, "error": {"hidden": True},
+}  # fmt: skip
+"""Columns of the sessions as they fit beside each other at 1440 px."""
 
 
 class ActsTable(AuditTable):
     """The audit as an operator reads it."""
 
     columns: Any = tuple(replace(column, **WORDS.get(column.key, {})) for column in AuditTable.columns)
+
+
+class PastTable(HistoryTable):
+    """Sessions of the past."""
+
+    columns: Any = tuple(replace(column, **WIDTHS.get(column.key, {})) for column in HistoryTable.columns)
 
 
 class Tab:
@@ -86,10 +98,11 @@ class HistoryPage(Page):
         self._front = False
         self._covered = False
         self.tabs = (
-            Tab(context, "sessions of the past", HistoryTable(context.store), ("what", "who"), lambda client, page: client.history(page=page)),
+            Tab(context, "sessions of the past", PastTable(context.store), ("what", "who"), lambda client, page: client.history(page=page)),
             Tab(context, "acts", ActsTable(context.store), ("object", "verb"), lambda client, page: client.audit(page=page)),
         )  # fmt: skip
         self.filter = FilterBox()
+        self.filter.edit.setPlaceholderText("Filter   /   wall  -rec  to:truck  10.0.0.0/24  time<5m")
         self.range = TimeRange(context)
         self.details = DetailsPane(context)
         self._fresh = QTimer(self)
@@ -347,7 +360,9 @@ class HistoryPage(Page):
             return []
         row = item.row
         return (
-            text.history_sections(row, self.context.store) if isinstance(row, HistoryRow) else text.audit_sections(row)
+            text.history_sections(row, self.context.store)
+            if isinstance(row, HistoryRow)
+            else text.audit_sections(row, self.context.store)
         )
 
     def _between(self, one: int, other: int) -> list[Section]:
@@ -355,7 +370,7 @@ class HistoryPage(Page):
         times = sorted(table.time_of(table.item(number).row) for number in (one, other))
         rows: list[Any] = [item.row for item in table.order_items if times[0] <= table.time_of(item.row) <= times[1]]
         if self.tab is self.tabs[1]:
-            return text.between_acts(rows)
+            return text.between_acts(rows, self.context.store)
         every: list[HistoryRow] = [item.row for item in table.order_items]
         return text.between_sessions(every, times[0], times[1])
 

@@ -44,18 +44,18 @@ def declare(actions: Actions, row_of: RowOf) -> None:
             key="R",
             run=run,
             applies=lambda context, row_id: why_not(context, row_of(row_id)),
-            object=lambda _context, row_id: name_of(row_of(row_id)) or row_id,
+            object=lambda context, row_id: name_of(context, row_of(row_id)) or row_id,
             many=False,
             help="Take what this row tells of again, from a stream that still lives",
         )
     )
 
 
-def name_of(row: PastRow | None) -> str:
+def name_of(context: Context, row: PastRow | None) -> str:
     """Who had what."""
     if isinstance(row, HistoryRow):
         return f"{plain(row.consumer_id)} ← {plain(row.stream_name)}"
-    return object_text(row) if row is not None else ""
+    return object_text(row, context.store) if row is not None else ""
 
 
 def why_not(context: Context, row: PastRow | None) -> str:
@@ -76,7 +76,7 @@ def why_not(context: Context, row: PastRow | None) -> str:
 
 async def take_kept(context: Context, client: BrokerClient, row: AuditRow) -> Done:
     """The session as the broker kept it with the act, config and port included."""
-    kept, name = kept_session(row), name_of(row)
+    kept, name = kept_session(row), name_of(context, row)
     if kept is None:
         return Done("This act ended no session", tone="error")
     preset = preset_for(context, kept.consumer_id, kept.consumer_address)
@@ -90,7 +90,7 @@ async def take_history(context: Context, client: BrokerClient, row: HistoryRow) 
     preset = preset_for(context, row.consumer_id, row.consumer_address)
     if preset is not None:
         return await take_to(context, row.stream_id, preset)
-    name = name_of(row)
+    name = name_of(context, row)
     offer = await client.request(row.stream_id, consumer_id=row.consumer_id, consumer_address=row.consumer_address)
     told = f"Taken again: {name}, without port and config, which history does not keep"
     return Done(told, f"take {name} again", lambda: client.stop_session(offer.session_id))

@@ -27,14 +27,16 @@ NOISE = ("id", "expires_at", "last_heartbeat", "confirmed", "advertised_at", "st
 ENDED = {"stopped": "stopped", "withdrawn": "its stream was withdrawn", "expired": "its TTL ran out"}
 
 
-def object_text(row: AuditRow) -> str:
-    """What the act was done to, by name."""
+def object_text(row: AuditRow, store: Store) -> str:
+    """What the act was done to, by name: of the rows it kept, else of the row that still lives."""
     values = row.after or row.before or {}
     if row.object not in KINDS:
         return plain(row.object)
     if "stream_name" in values and "consumer_id" in values:
         return plain(f"{values['consumer_id']} \N{LEFTWARDS ARROW} {values['stream_name']}")
     name = values.get("display_name") or values.get("name")
+    if not name and (stream := store.streams.get(row.object_id)) is not None:
+        name = stream.name
     if name:
         return plain(str(name))
     return plain(f"{row.object} {row.object_id[:8]}" if row.object_id else row.object)
@@ -64,7 +66,9 @@ def summary(values: Mapping[str, Any]) -> str:
 
 def result_text(row: AuditRow) -> str:
     """How it ended; the broker's words where it did not end well."""
-    return plain(f"{row.result}: {row.detail}" if row.detail else row.result)
+    if row.detail.startswith(f"{row.result}: ") or not row.detail:
+        return plain(row.detail or row.result)
+    return plain(f"{row.result}: {row.detail}")
 
 
 def session_of(row: AuditRow | HistoryRow) -> str:
@@ -122,19 +126,19 @@ def history_sections(row: HistoryRow, store: Store) -> list[Section]:
     return [Section(title, life), Section("Source", source), Section("Consumer", to)]
 
 
-def audit_sections(row: AuditRow) -> list[Section]:
+def audit_sections(row: AuditRow, store: Store) -> list[Section]:
     """Everything about one act; the rows before and after whole."""
     lines = [
         Line("At", date_text(row.at)),
         Line("Operator", plain(row.operator)),
         Line("Verb", plain(row.verb)),
-        Line("Object", object_text(row)),
+        Line("Object", object_text(row, store)),
         Line("Result", result_text(row)),
         Line("Took", "" if row.milliseconds is None else f"{row.milliseconds:.0f} ms"),
         Line("Through", plain(row.dialect)),
         Line("Object id", plain(row.object_id), mono=True),
     ]
-    sections = [Section(f"{plain(row.verb)} {object_text(row)}", lines)]
+    sections = [Section(f"{plain(row.verb)} {object_text(row, store)}", lines)]
     for title, values in (("Before", row.before), ("After", row.after)):
         if values:
             sections.append(Section(title, value_lines(values)))
@@ -149,7 +153,7 @@ def value_lines(values: Mapping[str, Any]) -> list[Line]:
 # -- between two rows ------------------------------------------------------------------------------------------
 
 
-def between_acts(rows: Sequence[AuditRow]) -> list[Section]:
+def between_acts(rows: Sequence[AuditRow], store: Store) -> list[Section]:
     """What acts changed from the first to the last of ``rows``, both included; ``rows`` in any order."""
     ordered = sorted(rows, key=lambda row: row.at)
     if not ordered:
@@ -170,8 +174,8 @@ def between_acts(rows: Sequence[AuditRow]) -> list[Section]:
     ]
     by_object: dict[str, list[AuditRow]] = {}
     for row in done:
-        by_object.setdefault(row.object_id or row.object, []).append(row)
-    return [*sections, *(Section(_latest_name(acts), _net_change(acts)) for acts in by_object.values())]
+        by_object.setdefault(session_of(row) or row.object_id or row.object, []).append(row)
+    return [*sections, *(Section(_latest_name(acts, store), _net_change(acts)) for acts in by_object.values())]
 
 
 def between_sessions(rows: Sequence[HistoryRow], start: float, end: float) -> list[Section]:
@@ -192,18 +196,19 @@ def between_sessions(rows: Sequence[HistoryRow], start: float, end: float) -> li
     return sections
 
 
-def _latest_name(acts: Sequence[AuditRow]) -> str:
-    names = [name for name in map(object_text, acts) if name]
+def _latest_name(acts: Sequence[AuditRow], store: Store) -> str:
+    names = [name for name in (object_text(row, store) for row in acts) if name]
     return names[-1] if names else ""
 
 
 def _net_change(acts: Sequence[AuditRow]) -> list[Line]:
-    before = next((row.before for row in acts if row.before or row.after), None)
-    after = acts[-1].after
+    """Each act in a line; of several the sum in one more."""
+    lines = [Line(date_text(row.at)[11:], plain(f"{row.verb} by {row.operator}  {change_text(row)}")) for row in acts]
+    if len(acts) == 1:
+        return lines
+    before, after = acts[0].before, acts[-1].after
     net = AuditRow(id="", at=0.0, operator="", verb="", object="", result="ok", before=before, after=after)
-    text = change_text(net) if before != after else "as before"
-    lines = [Line(date_text(row.at)[11:], plain(f"{row.verb} by {row.operator}")) for row in acts]
-    return [*lines, Line("In all", text or "nothing that was kept")]
+    return [*lines, Line("In all", change_text(net) or "as before")]
 
 
 def _session_line(at: float, row: HistoryRow) -> Line:

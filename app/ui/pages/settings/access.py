@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QCheckBox, QVBoxLayout
 
 from app.models.wording import plain
 from app.ui.dialogs.fields import Field, FieldError, choice, line_edit, required
-from app.ui.pages.settings.section import Section, button, clear, copy_button, row, sentences
+from app.ui.pages.settings.section import Section, beside, button, clear, copy_button, row, sentences
 from app.ui.panel import HoldButton
 from app.ui.theme import plain_label
 
@@ -80,9 +80,7 @@ class AccessSection(Section):
         group.addLayout(self.networks)
         self.network = Field("allow_networks", "Add a network", line_edit("10.0.40.0/24", mono=True), parse=network)
         self.network.entered.connect(self.add_network)
-        self.network.setMaximumWidth(360)
-        group.addLayout(row(self.network, None))
-        group.addLayout(row(button("Add network", self.add_network), None))
+        group.addLayout(beside(self.network, button("Add network", self.add_network)))
 
     def _show_networks(self, networks: list[str]) -> None:
         clear(self.networks)
@@ -130,12 +128,10 @@ class AccessSection(Section):
         box = choice(HOSTS)
         box.setEditable(True)
         self.host = Field("host", "Address", box, parse=host)
-        self.host.setMaximumWidth(360)
-        group.addLayout(row(self.host, None))
+        group.addLayout(beside(self.host, button("Save address", self.save_host)))
         self.allow_plain = QCheckBox("Keys and passwords may travel without TLS")
         self.allow_plain.setToolTip("Anybody on the network can read them. The strip of every console shows it.")
         self.allow_plain.toggled.connect(self._set_plain)
-        group.addLayout(row(button("Save address", self.save_host), None))
         group.addWidget(self.allow_plain)
 
     def save_host(self) -> None:
@@ -150,10 +146,10 @@ class AccessSection(Section):
             self.show_view(view)
             self.context.toast(f"The broker will listen on {view.host} from its next start on", tone="good")
 
-        self.ask(lambda client: client.set_access(host=wanted), then, "change the address")
+        self.act(lambda client: client.set_access(host=wanted), then, "change the address")
 
     def _set_plain(self, allowed: bool) -> None:
-        self.ask(lambda client: client.set_access(allow_plain=allowed), self.show_view, "change the rule about TLS")
+        self.act(lambda client: client.set_access(allow_plain=allowed), self.show_view, "change the rule about TLS")
 
     # -- keys --------------------------------------------------------------------------------------------------
 
@@ -168,9 +164,7 @@ class AccessSection(Section):
         group.addLayout(self.fresh)
         self.key_name = Field("name", "Name of a new key", line_edit("lighting desk"), parse=required)
         self.key_name.entered.connect(self.add_key)
-        self.key_name.setMaximumWidth(360)
-        group.addLayout(row(self.key_name, None))
-        group.addLayout(row(button("Create key", self.add_key), None))
+        group.addLayout(beside(self.key_name, button("Create key", self.add_key)))
 
     def _show_keys(self, keys: list[ApiKey]) -> None:
         clear(self.keys)
@@ -195,7 +189,7 @@ class AccessSection(Section):
         async def create(client: BrokerClient) -> tuple[NewApiKey, AccessView]:
             return await client.add_key(name), await client.access()
 
-        self.ask(create, lambda answer: self._show_fresh(*answer), "create an API key")
+        self.act(create, lambda answer: self._show_fresh(*answer), "create an API key")
 
     def revoke(self, key: ApiKey) -> None:
         """Take a key back: its client is refused from now on."""
@@ -208,7 +202,7 @@ class AccessSection(Section):
             self.show_view(view)
             self.context.toast(f"Key {plain(key.name)} revoked", tone="good")
 
-        self.ask(delete, then, "revoke an API key")
+        self.act(delete, then, "revoke an API key")
 
     def _show_fresh(self, key: NewApiKey, view: AccessView) -> None:
         self.show_view(view)

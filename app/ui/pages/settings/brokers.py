@@ -17,7 +17,7 @@ from app.models.wording import date_text, plain
 from app.ui.dialogs.confirm import ConfirmPanel
 from app.ui.dialogs.fields import Field, FieldError, line_edit
 from app.ui.dialogs.quit_panel import live_text, what_ends
-from app.ui.pages.settings.section import Section, button, clear, row
+from app.ui.pages.settings.section import FIELD, Section, button, clear, row
 from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class BrokersSection(Section):
             hint="From console.token in that broker's data folder. Kept in this machine's keyring.",
         )
         for field in (self.name, self.url, self.token):
-            field.setMaximumWidth(440)
+            field.setMaximumWidth(FIELD)
             field.entered.connect(self.add)
             group.addWidget(field)
         self.keyring = plain_label("", "hint", wrap=True)

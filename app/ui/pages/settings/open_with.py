@@ -13,7 +13,7 @@ from app.contract import PROTOCOLS
 from app.errors import CallboardError
 from app.ui.dialogs.fields import Field, FieldError, choice, line_edit, required
 from app.ui.open_with import commands_for, restore_defaults, save_commands
-from app.ui.pages.settings.section import Section, button, clear, row
+from app.ui.pages.settings.section import FIELD, Section, button, clear, row
 from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class OpenWithSection(Section):
     def _build_new(self) -> None:
         group = self.group("Add a command")
         self.title_field = Field("title", "Name on the button", line_edit("mpv"), parse=required)
-        self.title_field.setMaximumWidth(360)
+        self.title_field.setMaximumWidth(FIELD)
         self.command_field = Field(
             "command", "Program and arguments", line_edit("mpv --profile=low-latency {url}", mono=True), parse=arguments
         )

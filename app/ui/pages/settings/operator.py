@@ -5,10 +5,11 @@ from __future__ import annotations
 import getpass
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtWidgets import QDoubleSpinBox
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDoubleSpinBox, QVBoxLayout
 
 from app.ui.dialogs.fields import Field, FieldError, line_edit
-from app.ui.pages.settings.section import Section, button, row
+from app.ui.pages.settings.section import Section, beside, button, row
 from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
@@ -40,11 +41,9 @@ class OperatorSection(Section):
             hint=f"Empty: {account_name()}, the name of this account.",
             parse=operator_name,
         )
-        self.name.setMaximumWidth(360)
         self.name.set_text(context.settings.get("operator"))
         self.name.entered.connect(self.save_name)
-        group.addLayout(row(self.name, None))
-        group.addLayout(row(button("Save name", self.save_name), None))
+        group.addLayout(beside(self.name, button("Save name", self.save_name)))
         group = self.group("Guards")
         self.guards: dict[str, QDoubleSpinBox] = {}
         for key, words, least, most, explanation in GUARDS:
@@ -53,13 +52,18 @@ class OperatorSection(Section):
             box.setSingleStep(0.5)
             box.setDecimals(1)
             box.setSuffix(" s")
-            box.setFixedWidth(80)
+            box.setFixedWidth(72)
+            box.setAlignment(Qt.AlignmentFlag.AlignCenter)
             box.setValue(float(context.settings.get(key)))
             box.setAccessibleName(words)
             box.valueChanged.connect(lambda value, key=key: context.settings.set(key, float(value)))
             self.guards[key] = box
-            group.addLayout(row(plain_label(words), None, box))
-            group.addWidget(plain_label(explanation, "caption", wrap=True))
+            told = QVBoxLayout()
+            told.setSpacing(1)
+            told.addWidget(plain_label(words))
+            told.addWidget(plain_label(explanation, "hint", wrap=True))
+            group.addLayout(row(box, 4, told, None))
+            group.addSpacing(6)
         self.finish()
 
     def save_name(self) -> None:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QListWidget, QScrollArea, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QScrollArea,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.ui.page import Page
 from app.ui.pages.settings.access import AccessSection
@@ -31,6 +40,10 @@ SECTIONS: tuple[type[Section], ...] = (
 )
 
 
+ROW = 30
+"""Height of a section's name in the list."""
+
+
 class SettingsPage(Page):
     """Sections are built when first shown; only the one in front listens and asks."""
 
@@ -51,7 +64,9 @@ class SettingsPage(Page):
         self.list.setProperty("role", "sections")
         self.list.setAccessibleName("Sections of the settings")
         for section in SECTIONS:
-            self.list.addItem(section.title)
+            item = QListWidgetItem(section.title)
+            item.setSizeHint(QSize(0, ROW))
+            self.list.addItem(item)
         line = QFrame()
         line.setFrameShape(QFrame.Shape.NoFrame)
         line.setProperty("role", "line")

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
+from PySide6.QtWidgets import QVBoxLayout
 
 from app.models.wording import plain
 from app.ui.dialogs.choose_preset import ID_ROLE, PresetList, where_text
 from app.ui.dialogs.preset_editor import HELD_BY, MODES, PresetEditor
+from app.ui.dialogs.two_line import HEIGHT
 from app.ui.pages.settings.section import Section, button, row
 from app.ui.theme import plain_label
 
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from app.contract import PresetRow
     from app.models.changes import Changes
     from app.ui.context import Context
+
+
+MOST_SHOWN = 10
+"""Presets that the list shows without scrolling."""
 
 
 class PresetsSection(Section):
@@ -32,7 +38,6 @@ class PresetsSection(Section):
         self._stop: Callable[[], None] | None = None
         group = self.group("Presets")
         self.list = _List(context)
-        self.list.setMinimumHeight(260)
         self.list.picked.connect(lambda _preset_id: self.edit())
         self.list.currentRowChanged.connect(lambda _row: self._refresh())
         self.empty = plain_label("There is no preset yet: R has nowhere to take a stream to.", "value", wrap=True)
@@ -44,9 +49,13 @@ class PresetsSection(Section):
         self.delete_button = button("Delete", self.delete)
         group.addLayout(row(self.new_button, self.edit_button, self.default_button, None, self.delete_button))
         words = self.group("What the words mean")
+        words.setSpacing(10)
         for title, explanation in (*MODES.values(), *HELD_BY.values()):
-            words.addWidget(plain_label(title, "value"))
-            words.addWidget(plain_label(explanation, "hint", wrap=True))
+            pair = QVBoxLayout()
+            pair.setSpacing(1)
+            pair.addWidget(plain_label(title, "value"))
+            pair.addWidget(plain_label(explanation, "hint", wrap=True))
+            words.addLayout(pair)
         self.finish()
         self._refresh()
 
@@ -88,7 +97,7 @@ class PresetsSection(Section):
         def then(saved: PresetRow) -> None:
             self.context.toast(f"R takes to {plain(saved.name)}", tone="good")
 
-        self.ask(lambda client: client.save_preset(wanted), then, "make a preset the default")
+        self.act(lambda client: client.save_preset(wanted), then, "make a preset the default")
 
     def delete(self) -> None:
         """Remove the current one, with Undo; what it carries goes on."""
@@ -96,14 +105,16 @@ class PresetsSection(Section):
         if preset is None:
             return
 
-        def put_back() -> None:
-            again = msgspec.structs.replace(preset, id="")
-            self.ask(lambda client: client.save_preset(again), lambda saved: None, "put the preset back")
+        async def put_back() -> None:
+            if self.context.client is not None:
+                await self.context.client.save_preset(msgspec.structs.replace(preset, id=""))
 
         def then(_nothing: None) -> None:
-            self.context.toast(f"Preset {plain(preset.name)} deleted; what it carries goes on", undo=put_back)
+            name = plain(preset.name)
+            told = f"Preset {name} deleted; what it carries goes on"
+            self.context.actions.tell(told, f"delete preset {name}", put_back)
 
-        self.ask(lambda client: client.delete_preset(preset.id), then, "delete a preset")
+        self.act(lambda client: client.delete_preset(preset.id), then, "delete a preset")
 
     def _on_changes(self, changes: Changes) -> None:
         if changes.reset or changes.redrawn("preset") or changes.redrawn("session") or changes.redrawn("hold"):
@@ -113,6 +124,7 @@ class PresetsSection(Section):
     def _refresh(self) -> None:
         preset = self.current()
         self.empty.setVisible(self.list.count() == 0)
+        self.list.setFixedHeight(HEIGHT * min(MOST_SHOWN, max(1, self.list.count())) + 2)
         self.list.setVisible(self.list.count() > 0)
         self.edit_button.setEnabled(preset is not None)
         self.delete_button.setEnabled(preset is not None)

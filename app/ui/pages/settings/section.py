@@ -14,7 +14,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QLayout, QPushButton, QVBoxLayout, QWidget
 
 from app.client.api import ApiError
-from app.ui.dialogs.fields import ERROR_SIGN
+from app.ui.dialogs.fields import ERROR_SIGN, Field
 from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 WIDTH = 760
 """Widest column of a section: longer lines are hard to read, and what belongs together stays together."""
+
+FIELD = 380
+"""Width of a one-line field."""
 
 Answer = TypeVar("Answer")
 
@@ -88,6 +91,13 @@ class Section(QWidget):
             return
         self.context.spawn(self._ask(call(client), then), what)
 
+    def act(self, call: Callable[[BrokerClient], Awaitable[Answer]], then: Callable[[Answer], None], what: str) -> None:
+        """As ``ask``, for what changes something: a board that is not live, or read only, changes nothing."""
+        if self.context.actions.blocked:
+            self.say(f"{self.context.actions.blocked}. Nothing was sent.")
+        else:
+            self.ask(call, then, what)
+
     async def _ask(self, call: Awaitable[Answer], then: Callable[[Answer], None]) -> None:
         try:
             answer = await call
@@ -121,6 +131,17 @@ def button(text: str, clicked: Callable[[], object], kind: str = "plain") -> QPu
     made.setProperty("kind", kind)
     made.clicked.connect(lambda: clicked())
     return made
+
+
+def beside(field: Field, made: QPushButton, *, width: int = FIELD) -> QHBoxLayout:
+    """A field of fixed width with its button at the height of the editor."""
+    field.setFixedWidth(width)
+    lift = QVBoxLayout()
+    lift.setSpacing(0)
+    lift.addSpacing(field.caption.sizeHint().height() + 3)
+    lift.addWidget(made)
+    lift.addStretch(1)
+    return row(field, lift, None)
 
 
 def copy_button(context: Context, text: Callable[[], str], what: str) -> QPushButton:
