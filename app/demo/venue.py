@@ -18,9 +18,9 @@ from app.demo.load import Crowd
 from app.demo.people import Consumer, Publisher
 from app.errors import CallboardError, Conflict
 
-ARRIVE_WITHIN = 4.0
+ARRIVE_WITHIN = 2.5
 """Seconds over which everybody arrives, so that the board lives well within ten seconds."""
-FIRST_TAKE = 1.5
+FIRST_TAKE = 1.0
 CLEAN_UP_WITHIN = 4.0
 
 
@@ -69,7 +69,7 @@ class Venue:
                 group.create_task(publisher.run(ARRIVE_WITHIN * number / max(1, len(self._cast))))
             for number, guest in enumerate(GUESTS):
                 consumer = Consumer(guest, self.house, self._some_dice())
-                group.create_task(consumer.run(FIRST_TAKE + number * 0.6))
+                group.create_task(consumer.run(FIRST_TAKE + number * 0.4))
             if self._crowd is not None:
                 group.create_task(self._crowd_lives(self._crowd))
 
