@@ -8,12 +8,11 @@ find it. Called by ``main.py``; ``Access`` is what dialects and the console's ro
 from __future__ import annotations
 
 import hmac
+import os
 import re
 import secrets
-import sys
 import threading
 from collections.abc import Mapping
-from typing import TextIO
 
 from starlette.types import Scope
 
@@ -24,12 +23,13 @@ from app.server.access.requests import bearer, operator_name, query_token
 TOKEN_SHAPE = re.compile(r"[A-Za-z0-9._~+/=-]{16,256}")
 STDIN_VARIABLE = "CALLBOARD_TOKEN_STDIN"
 STDIN_WITHIN = 5.0
+LINE_LIMIT = 1024
 
 
-def establish_token(folder: DataFolder, environ: Mapping[str, str], stdin: TextIO | None = None) -> str:
-    """The token of this run, written to the data folder. Raises ``ConfigError``."""
+def establish_token(folder: DataFolder, environ: Mapping[str, str], stdin: int = 0) -> str:
+    """The token of this run, written to the data folder; ``stdin`` is a descriptor. Raises ``ConfigError``."""
     if environ.get(STDIN_VARIABLE) == "1":
-        token = _read_line(stdin or sys.stdin)
+        token = _read_line(stdin)
         if not TOKEN_SHAPE.fullmatch(token):
             raise ConfigError(f"{STDIN_VARIABLE}: the line on standard input is not a token of 16 to 256 characters.")
     else:
@@ -46,15 +46,25 @@ def _kept(folder: DataFolder) -> str | None:
     return token if TOKEN_SHAPE.fullmatch(token) else None
 
 
-def _read_line(stdin: TextIO) -> str:
-    """One line, from a parent that may have died before it wrote."""
+def _read_line(stdin: int) -> str:
+    """One line, from a parent that may have died before it wrote, or never write.
+
+    Read from the bare descriptor: a thread left behind in a buffered reader would abort the process at its exit.
+    """
     lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.append(stdin.readline()), daemon=True)
+
+    def read() -> None:
+        data = b""
+        while not data.endswith(b"\n") and len(data) <= LINE_LIMIT and (more := os.read(stdin, 1)):
+            data += more
+        lines.append(data.decode("ascii", "replace").strip())
+
+    reader = threading.Thread(target=read, daemon=True)
     reader.start()
     reader.join(STDIN_WITHIN)
     if not lines:
         raise ConfigError(f"{STDIN_VARIABLE}: no token came on standard input within {STDIN_WITHIN:g} s.")
-    return lines[0].strip()
+    return lines[0]
 
 
 class Access:
