@@ -1,0 +1,163 @@
+"""A Maestra venue for tests: a real broker, plain HTTP, and a NATS client as a publisher has it.
+
+``fresh_maestra`` is a broker for each test, ``maestra`` one for a whole module (its tests make streams of their
+own and look at those alone). A folder's conftest imports the ones it wants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import nats
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from app.server.events import Published
+from tests.fakes.broker import RunningBroker, running_broker
+
+PATIENCE = 10.0
+
+CAMERA: dict[str, Any] = {
+    "name": "Main Stage Camera A",
+    "stream_type": "ndi",
+    "publisher_id": "td-workstation-01",
+    "protocol": "ndi",
+    "address": "192.168.1.50",
+    "port": 5960,
+    "config": {"resolution": "1920x1080", "fps": 30},
+    "metadata": {"location": "stage-left"},
+}
+"""The seed's advertisement."""
+
+CONSUMER: dict[str, Any] = {
+    "consumer_id": "max-workstation-02",
+    "consumer_address": "192.168.1.60",
+    "consumer_port": 5961,
+    "config": {"preferred_codec": "h264"},
+}
+"""The seed's request."""
+
+Reply = bytes | dict[str, Any] | None
+
+
+class Inbox:
+    """Messages of one subject, in order."""
+
+    def __init__(self) -> None:
+        self.messages: asyncio.Queue[Msg] = asyncio.Queue()
+
+    async def put(self, message: Msg) -> None:
+        """Keep a message; NATS calls this."""
+        await self.messages.put(message)
+
+    async def next(self) -> dict[str, Any]:
+        """The next payload."""
+        async with asyncio.timeout(PATIENCE):
+            message = await self.messages.get()
+        return dict(json.loads(message.data))
+
+
+class MaestraVenue:
+    """What publishers and consumers do to a broker."""
+
+    def __init__(self, running: RunningBroker, http: httpx.AsyncClient, nats_client: Client) -> None:
+        self.running = running
+        self.http = http
+        self.nats = nats_client
+        self.events: list[Published] = []
+        self._changed = asyncio.Event()
+        running.broker.events.subscribe(self._heard)
+
+    def _heard(self, event: Published) -> None:
+        self.events.append(event)
+        self._changed.set()
+
+    async def event(self, kind: str, object_id: str = "", *, after: int = 0) -> Published:
+        """The first event of a kind, of one object when given, that has happened or will."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for event in self.events:
+                    if event.kind == kind and event.seq > after and object_id in ("", event.id):
+                        return event
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def advertise(self, **changes: Any) -> dict[str, Any]:
+        """Advertise the seed's camera, changed; the stream."""
+        answer = await self.http.post("/streams/advertise", json=CAMERA | changes)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    async def request(self, stream_id: str, **changes: Any) -> httpx.Response:
+        """Ask for a stream as the seed's consumer, changed."""
+        return await self.http.post(f"/streams/{stream_id}/request", json=CONSUMER | changes)
+
+    async def take(self, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A new stream whose publisher says yes, and the offer of one session."""
+        stream = await self.advertise()
+        await self.answer(stream["id"], {"accepted": True})
+        answer = await self.request(stream["id"], **changes)
+        assert answer.status_code == 201, answer.text
+        return stream, dict(answer.json())
+
+    async def answer(self, stream_id: str, *replies: Reply, delay: Callable[[], Awaitable[Any]] | None = None) -> Inbox:
+        """Be the publisher of a stream: send every reply to each request (None: stay silent). The requests."""
+        inbox = Inbox()
+
+        async def respond(message: Msg) -> None:
+            await inbox.put(message)
+            if delay is not None:
+                await delay()
+            for reply in replies:
+                if reply is not None:
+                    await message.respond(reply if isinstance(reply, bytes) else json.dumps(reply).encode())
+
+        await self.nats.subscribe(f"maestra.stream.request.{stream_id}", cb=respond)
+        await self.nats.flush()
+        return inbox
+
+    async def listen(self, subject: str) -> Inbox:
+        """Hear a subject from now on."""
+        inbox = Inbox()
+        await self.nats.subscribe(subject, cb=inbox.put)
+        await self.nats.flush()
+        return inbox
+
+    async def listed(self, path: str = "/streams") -> dict[str, Any]:
+        """Rows of a list by their id."""
+        answer = await self.http.get(path)
+        assert answer.status_code == 200, answer.text
+        return {row.get("id") or row["session_id"]: row for row in answer.json()}
+
+
+@asynccontextmanager
+async def running_venue(data_dir: Path, **settings: Any) -> AsyncIterator[MaestraVenue]:
+    """A venue for the time of a block."""
+    async with running_broker(data_dir, **settings) as running, running.client(console=False) as http:
+        client = await nats.connect(running.nats_url)
+        try:
+            yield MaestraVenue(running, http, client)
+        finally:
+            await client.close()
+
+
+@pytest.fixture
+async def fresh_maestra(tmp_path: Path) -> AsyncIterator[MaestraVenue]:
+    """A broker of this test's own."""
+    async with running_venue(tmp_path / "data") as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def maestra(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MaestraVenue]:
+    """A broker for the tests of a module, which run on the module's loop."""
+    async with running_venue(tmp_path_factory.mktemp("venue") / "data") as made:
+        yield made
