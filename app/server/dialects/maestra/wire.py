@@ -18,17 +18,20 @@ from pydantic import (
     Field,
     GetPydanticSchema,
     ValidationInfo,
+    WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError, core_schema
 
 from app.contract import HistoryRow, SessionRow, StreamRow, TypeRow
 
-Id = Annotated[
-    str,
-    GetPydanticSchema(
-        lambda _source, _handler: core_schema.no_info_after_validator_function(str, core_schema.uuid_schema())
-    ),
-]
+
+def _uuid_text(_source: Any, _handler: Any) -> core_schema.CoreSchema:
+    return core_schema.no_info_after_validator_function(
+        str, core_schema.uuid_schema(), serialization=core_schema.to_string_ser_schema()
+    )
+
+
+Id = Annotated[str, GetPydanticSchema(_uuid_text), WithJsonSchema({"type": "string", "format": "uuid"})]
 """A UUID: read in any of its written forms, kept and answered in the canonical one."""
 
 Object = dict[str, Any]
