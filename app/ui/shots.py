@@ -129,6 +129,7 @@ class Studio:
             switch_theme=lambda name: None,
             connect_to=lambda url: None,
         )
+        self.context.embedded = self.broker_process(folder)
         self.actions.bind(self.context)
         self.actions.confirm_panel = confirm_panel
         verbs.declare(self.actions)
@@ -141,6 +142,14 @@ class Studio:
         for page in (self.streams, self.sessions, self.history):
             self.window.add_page(page)
         self.window.add_page(self.settings, at_foot=True)
+
+    def broker_process(self, folder: Path) -> Any:
+        """The embedded broker as it is while it runs; nothing is started."""
+        from app.client.process import BrokerState, EmbeddedBroker
+
+        embedded = EmbeddedBroker(folder)
+        embedded.state = BrokerState("running", self.client.base_url, "token", 4711, "0.1.0")
+        return embedded
 
     def start(self, page: str = "Streams") -> None:
         """Show the window on a page, as after a start."""
@@ -162,8 +171,9 @@ class Studio:
         asyncio.run(coro)
 
     def settle(self) -> None:
-        """Let layouts and short timers happen."""
+        """Let layouts and short timers happen; the window has the keyboard."""
         self.window.refresh()
+        self.window.activateWindow()
         for _ in range(SETTLE_TURNS):
             self.app.processEvents()
             self.app.sendPostedEvents(None, 0)

@@ -113,13 +113,15 @@ class AccessSection(Section):
         self._put_networks([other for other in have if other != one], f"{one} was taken off the list", have)
 
     def _put_networks(self, wanted: list[str], told: str, before: list[str]) -> None:
+        async def put_back() -> None:
+            if self.context.client is not None:
+                self.show_view(await self.context.client.set_access(allow_networks=before))
+
         def then(view: AccessView) -> None:
             self.show_view(view)
-            self.context.toast(
-                told, undo=lambda: self._put_networks(before, "Networks are as before", wanted), tone="good"
-            )
+            self.context.actions.tell(told, "change of the networks", put_back)
 
-        self.ask(lambda client: client.set_access(allow_networks=wanted), then, "change the networks")
+        self.act(lambda client: client.set_access(allow_networks=wanted), then, "change the networks")
 
     # -- where it listens --------------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ class BrokersSection(Section):
             "token",
             "Token",
             secret,
-            hint="From console.token in that broker's data folder. Kept in this machine's keyring.",
+            hint="From console.token in that broker's data folder.",
         )
         for field in (self.name, self.url, self.token):
             field.setMaximumWidth(FIELD)
@@ -198,7 +198,7 @@ class BrokersSection(Section):
             self.context.settings.set("brokers", before)
             self._show_list()
 
-        self.context.toast(f"{url} forgotten, and its token with it", undo=put_back)
+        self.tell(f"{url} forgotten, and its token with it", f"forget {url}", put_back)
 
     def add(self) -> None:
         """Put a broker on the list and its token into the keyring."""

@@ -128,7 +128,7 @@ class OpenWithSection(Section):
             save_commands(settings, protocol, have)
             self.fill()
 
-        self.context.toast(f"{command.title} no longer opens {protocol}", undo=put_back)
+        self.tell(f"{command.title} no longer opens {protocol}", f"remove {command.title}", put_back)
 
     def restore(self) -> None:
         """Back to what Callboard comes with, with Undo."""
@@ -141,7 +141,7 @@ class OpenWithSection(Section):
             save_commands(settings, protocol, have)
             self.fill()
 
-        self.context.toast(f"The default commands open {protocol} again", undo=put_back)
+        self.tell(f"The default commands open {protocol} again", f"default commands for {protocol}", put_back)
 
     def _preview(self) -> None:
         """Show what a command would start while it is typed."""

@@ -62,7 +62,7 @@ class OperatorSection(Section):
             told.setSpacing(1)
             told.addWidget(plain_label(words))
             told.addWidget(plain_label(explanation, "hint", wrap=True))
-            group.addLayout(row(box, 4, told, None))
+            group.addLayout(row(box, 4, told))
             group.addSpacing(6)
         self.finish()
 

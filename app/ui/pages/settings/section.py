@@ -98,6 +98,14 @@ class Section(QWidget):
         else:
             self.ask(call, then, what)
 
+    def tell(self, text: str, label: str, put_back: Callable[[], None]) -> None:
+        """Say what was changed in this console's own settings, with Undo and Ctrl+Z."""
+
+        async def undo() -> None:
+            put_back()
+
+        self.context.actions.tell(text, label, undo)
+
     async def _ask(self, call: Awaitable[Answer], then: Callable[[Answer], None]) -> None:
         try:
             answer = await call
