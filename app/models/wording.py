@@ -7,12 +7,14 @@ text that came from the network passes ``plain`` before it is shown.
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-_DIGITS = re.compile(r"\d+")
+_DIGITS = re.compile(r"(\d+)")
 _UNSHOWN = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\N{MIDDLE DOT}")
 _UNSHOWN |= dict.fromkeys((0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x85, 0x2028, 0x2029), " ")
 _UNSHOWN |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "\N{MIDDLE DOT}")
@@ -58,10 +60,25 @@ def endpoint(address: str, port: int | None) -> str:
     return f"[{plain(address)}]:{port}" if ":" in address else f"{plain(address)}:{port}"
 
 
+@lru_cache(maxsize=20_000)
 def natural(text: str) -> str:
     """A sort key by which ``Cam 2`` stands before ``Cam 10`` and upper case beside lower."""
-    folded = text.casefold()
-    return _DIGITS.sub(lambda run: run[0].zfill(12), folded)
+    parts = _DIGITS.split(text.casefold())
+    for number in range(1, len(parts), 2):
+        parts[number] = parts[number].zfill(12)
+    return "".join(parts)
+
+
+def address_key(address: str, port: int | None) -> bytes:
+    """A sort key by which IPv4 addresses stand in numeric order, then IPv6, then names."""
+    try:
+        if ":" in address:
+            packed = b"\x06" + socket.inet_pton(socket.AF_INET6, address)
+        else:
+            packed = b"\x04" + socket.inet_pton(socket.AF_INET, address)
+    except (OSError, ValueError):
+        packed = b"\xff" + natural(address).encode("utf-8", "replace")
+    return packed + (port or 0).to_bytes(4, "big", signed=True)
 
 
 def pairs_text(values: Mapping[str, Any]) -> str:

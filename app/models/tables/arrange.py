@@ -25,6 +25,9 @@ def rearrange(table: CellTable, new: list[Item]) -> bool:
     if new == old:
         return False
     before, after = set(old), set(new)
+    if before == after:
+        _relayout(table, new)
+        return True
     lost = list(runs([row for row, item in enumerate(old) if item not in after]))
     come = list(runs([row for row, item in enumerate(new) if item not in before]))
     if not old or not new or len(lost) + len(come) > MOST_RANGES:

@@ -111,7 +111,6 @@ class LiveTable(RowTable):
         held = self.held
         if held != self._was_held:
             self._was_held = held
-            self._rows_due = self._rows_due or not held
             self.hold_changed.emit(held)
 
     # Following the store --------------------------------------------------------------------------------
@@ -170,6 +169,7 @@ class LiveTable(RowTable):
         if row is None and ghost is None:
             if item is not None:
                 del self._items[row_id]
+                self._marks.discard(row_id)
                 self._come.pop(row_id, None)
                 self._rows_due = True
             return

@@ -28,6 +28,7 @@ class PagedTable(RowTable):
     def clear(self) -> None:
         """Forget everything, before another query's first page."""
         self._items = {}
+        self._marks.clear()
         self.arrange()
 
     def append_page(self, rows: Sequence[Row]) -> int:
@@ -58,6 +59,7 @@ class PagedTable(RowTable):
             self._items = {**fresh, **self._items} if front else {**self._items, **fresh}
             for row_id in list(self._items)[MOST_ROWS:]:
                 del self._items[row_id]
+                self._marks.discard(row_id)
         self.arrange()
         if renewed:
             self.announce_rows(renewed)

@@ -41,6 +41,7 @@ class RowTable(CellTable):
         self._query = Query()
         self._sort = self.column(self.default_sort) if self.default_sort else None
         self._descending = False
+        self._marks: set[str] = set()
 
     # Filter and sort ------------------------------------------------------------------------------------
 
@@ -160,16 +161,20 @@ class RowTable(CellTable):
 
     def clear_marks(self) -> None:
         """Unmark everything, also what the filter hides."""
-        self._set([item.id for item in self._items.values() if item.marked], False)
+        self._set(self._marks, False)
 
     def marked(self) -> list[str]:
         """Ids of marked rows that pass the filter and are alive, in the shown order: what a verb acts on."""
-        return [item.id for item in self.order_items if item.marked and item.ghost is None]
+        shown = sorted((self.row_of(row_id), row_id) for row_id in self._alive_marks())
+        return [row_id for row, row_id in shown if row >= 0]
 
     def hidden_marks(self) -> int:
         """How many marked, living rows the filter hides."""
-        alive = sum(item.marked and item.ghost is None for item in self._items.values())
-        return alive - len(self.marked())
+        return sum(self.row_of(row_id) < 0 for row_id in self._alive_marks())
+
+    def _alive_marks(self) -> list[str]:
+        alive = [item for item in map(self.find, self._marks) if item is not None and item.ghost is None]
+        return [item.id for item in alive]
 
     def _set(self, ids: Iterable[str], on: bool) -> None:
         changed = set()
@@ -179,5 +184,6 @@ class RowTable(CellTable):
                 item.marked = on
                 changed.add(row_id)
         if changed:
+            self._marks = self._marks | changed if on else self._marks - changed
             self.announce_rows(changed)
             self.marks_changed.emit()

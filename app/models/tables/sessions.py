@@ -10,19 +10,18 @@ from typing import Any
 
 from app.contract import SESSION_TTL, SessionRow
 from app.models.filter import Field
-from app.models.states import State, state_of_session
+from app.models.states import State, rank, state_of_session
 from app.models.tables.columns import Column, Item, Moment
 from app.models.tables.live import LiveTable
-from app.models.wording import age_text, clock_text, endpoint, natural, plain
+from app.models.wording import address_key, age_text, clock_text, endpoint, natural, plain
 
 
 def _state(item: Item, moment: Moment) -> State:
     return state_of_session(item.row, moment.store, moment.now, item.ghost)
 
 
-def _rank(item: Item, moment: Moment) -> tuple[int, float]:
-    state = _state(item, moment)
-    return state.word.rank, -(state.age or 0.0)
+def _rank(item: Item, moment: Moment) -> float:
+    return rank(_state(item, moment))
 
 
 def _left(item: Item, moment: Moment) -> float | None:
@@ -50,6 +49,12 @@ def _way(item: Item, _moment: Moment) -> str:
     row: SessionRow = item.row
     source = endpoint(row.publisher_address, row.publisher_port)
     return f"{source} \N{RIGHTWARDS ARROW} {endpoint(row.consumer_address, row.consumer_port)}"
+
+
+def _way_key(item: Item, _moment: Moment) -> bytes:
+    row: SessionRow = item.row
+    source = address_key(row.publisher_address, row.publisher_port)
+    return source + address_key(row.consumer_address, row.consumer_port)
 
 
 def _hosts(item: Item, _moment: Moment) -> Iterable[str]:
@@ -84,7 +89,7 @@ SESSION_COLUMNS = (
     ),
     Column("who", "Who", 160, lambda item, _: plain(item.row.consumer_id), hint="Consumer"),
     Column("what", "What", 200, lambda item, _: plain(item.row.stream_name), hint="Stream"),
-    Column("way", "From \N{RIGHTWARDS ARROW} To", 270, _way, kind="mono", field=Field("address", _way, hosts=_hosts)),
+    Column("way", "From \N{RIGHTWARDS ARROW} To", 270, _way, kind="mono", field=Field("address", _way, hosts=_hosts), sort=_way_key),
     Column("protocol", "Protocol", 72, lambda item, _: plain(item.row.protocol)),
     Column(
         "since", "Since", 76, lambda item, moment: clock_text(item.row.started_at, moment.now),

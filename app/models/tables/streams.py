@@ -11,19 +11,18 @@ from typing import Any
 
 from app.contract import STREAM_TTL, StreamRow
 from app.models.filter import Field
-from app.models.states import State, state_of_stream
+from app.models.states import State, rank, state_of_stream
 from app.models.tables.columns import Column, Item, Moment
 from app.models.tables.live import LiveTable
-from app.models.wording import age_text, clock_text, endpoint, format_text, pairs_text, plain
+from app.models.wording import address_key, age_text, clock_text, endpoint, format_text, pairs_text, plain
 
 
 def _state(item: Item, moment: Moment) -> State:
     return state_of_stream(item.row, moment.store, moment.now, item.ghost)
 
 
-def _rank(item: Item, moment: Moment) -> tuple[int, float]:
-    state = _state(item, moment)
-    return state.word.rank, -(state.age or 0.0)
+def _rank(item: Item, moment: Moment) -> float:
+    return rank(_state(item, moment))
 
 
 def _left(item: Item, moment: Moment) -> float | None:
@@ -81,6 +80,7 @@ STREAM_COLUMNS = (
     Column(
         "address", "Address", 150, lambda item, _: endpoint(item.row.address, item.row.port), kind="mono",
         field=Field("address", lambda item, _: endpoint(item.row.address, item.row.port), hosts=_hosts),
+        sort=lambda item, _: address_key(item.row.address, item.row.port),
     ),
     Column("format", "Format", 150, lambda item, _: format_text(item.row.config)),
     Column(

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models.wording import LONGEST, age_text, clock_text, endpoint, format_text, natural, pairs_text, plain
+from app.models.wording import (
+    LONGEST,
+    address_key,
+    age_text,
+    clock_text,
+    endpoint,
+    format_text,
+    natural,
+    pairs_text,
+    plain,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +43,13 @@ def test_a_time_of_another_day_carries_its_date() -> None:
 def test_names_sort_as_people_count() -> None:
     names = ["Cam 10", "cam 2", "Cam 1", "cam", "Äther"]
     assert sorted(names, key=natural) == ["cam", "Cam 1", "cam 2", "Cam 10", "Äther"]
+
+
+def test_addresses_sort_as_numbers_then_ipv6_then_names() -> None:
+    ways = [("cam.local", 1), ("fe80::2", 1), ("10.0.0.10", 1), ("10.0.0.9", 80), ("10.0.0.9", 9), ("10.0.0.9", None)]
+    assert sorted(ways, key=lambda way: address_key(*way)) == ways[::-1]
+    assert address_key("nul\0", 1)
+    assert address_key("\udcff", -1)
 
 
 @given(st.text(max_size=600))
