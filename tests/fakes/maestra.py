@@ -72,6 +72,7 @@ class MaestraVenue:
         self.running = running
         self.http = http
         self.nats = nats_client
+        self.others: list[Client] = []
         self.events: list[Published] = []
         self._changed = asyncio.Event()
         running.broker.events.subscribe(self._heard)
@@ -108,8 +109,21 @@ class MaestraVenue:
         assert answer.status_code == 201, answer.text
         return stream, dict(answer.json())
 
-    async def answer(self, stream_id: str, *replies: Reply, delay: Callable[[], Awaitable[Any]] | None = None) -> Inbox:
+    async def another_publisher(self) -> Client:
+        """A second NATS client, on another machine so to speak."""
+        client = await nats.connect(self.running.nats_url)
+        self.others.append(client)
+        return client
+
+    async def answer(
+        self,
+        stream_id: str,
+        *replies: Reply,
+        delay: Callable[[], Awaitable[Any]] | None = None,
+        client: Client | None = None,
+    ) -> Inbox:
         """Be the publisher of a stream: send every reply to each request (None: stay silent). The requests."""
+        client = client or self.nats
         inbox = Inbox()
 
         async def respond(message: Msg) -> None:
@@ -120,8 +134,8 @@ class MaestraVenue:
                 if reply is not None:
                     await message.respond(reply if isinstance(reply, bytes) else json.dumps(reply).encode())
 
-        await self.nats.subscribe(f"maestra.stream.request.{stream_id}", cb=respond)
-        await self.nats.flush()
+        await client.subscribe(f"maestra.stream.request.{stream_id}", cb=respond)
+        await client.flush()
         return inbox
 
     async def listen(self, subject: str) -> Inbox:
@@ -143,10 +157,12 @@ async def running_venue(data_dir: Path, **settings: Any) -> AsyncIterator[Maestr
     """A venue for the time of a block."""
     async with running_broker(data_dir, **settings) as running, running.client(console=False) as http:
         client = await nats.connect(running.nats_url)
+        made = MaestraVenue(running, http, client)
         try:
-            yield MaestraVenue(running, http, client)
+            yield made
         finally:
-            await client.close()
+            for each in (client, *made.others):
+                await each.close()
 
 
 @pytest.fixture
