@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 log = get_logger("demo")
 
+T = TypeVar("T")
+
 CONNECT_TIMEOUT = 5.0
+CLOSE_TIMEOUT = 2.0
 Answer = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any] | None]]
 """A publisher's reply to a request, or None to stay silent."""
 
@@ -83,8 +86,8 @@ class House:
         """Answer no more requests for a stream."""
         self._answers.pop(stream_id, None)
         subscription = self._listening.pop(stream_id, None)
-        if subscription is not None and self._nats is not None and self._nats.is_connected:
-            await subscription.unsubscribe()
+        if subscription is not None:
+            await _despite_nats(subscription.unsubscribe())
 
     async def _connect(self) -> None:
         if self.place.nats_url is None:
@@ -106,7 +109,7 @@ class House:
         self._listening.clear()
         nats, self._nats = self._nats, None
         if nats is not None:
-            await nats.close()
+            await close_nats(nats)
         await client.close()
 
     async def _listen(self, stream_id: str) -> None:
@@ -119,4 +122,26 @@ class House:
             if reply is not None:
                 await message.respond(msgspec.json.encode(reply))
 
-        self._listening[stream_id] = await self._nats.subscribe(f"maestra.stream.request.{stream_id}", cb=on_request)
+        subscription = await _despite_nats(self._nats.subscribe(f"maestra.stream.request.{stream_id}", cb=on_request))
+        if subscription is not None:
+            self._listening[stream_id] = subscription
+
+
+async def close_nats(client: Client) -> None:
+    """Close a connection; one whose server is gone may not want to, and is left to itself."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await client.close()
+    except TimeoutError:
+        log.warning("NATS did not close in time")
+
+
+async def _despite_nats(act: Awaitable[T]) -> T | None:
+    """Do it, unless NATS is away just now: the next connection listens for everybody anew."""
+    from nats.errors import Error
+
+    try:
+        return await act
+    except Error as error:
+        await on_nats_error(error)
+        return None

@@ -17,7 +17,7 @@ import msgspec
 
 from app.contract import HEARTBEAT_EVERY
 from app.demo.cast import MARK
-from app.demo.house import on_nats_error
+from app.demo.house import CONNECT_TIMEOUT, close_nats, on_nats_error
 from app.demo.http_line import HttpLine
 from app.errors import Unavailable
 
@@ -70,7 +70,10 @@ class Crowd:
         self._lines = [HttpLine(url) for _ in self._lines]
 
     async def advertise(self, during: float = 0.0) -> None:
-        """Advertise every stream, as fast as the connections go or spread over ``during`` seconds."""
+        """Advertise what is not advertised yet, as fast as the connections go or spread over ``during`` seconds.
+
+        ``Unavailable`` comes in an ``ExceptionGroup``; what was advertised until then stays so.
+        """
         await self._each(time.monotonic(), during, self._advertise)
 
     async def run(self) -> None:
@@ -94,7 +97,7 @@ class Crowd:
         for line in self._lines:
             line.close()
         if self._nats is not None:
-            await self._nats.close()
+            await close_nats(self._nats)
             self._nats = None
 
     async def answer(self, nats_url: str) -> None:
@@ -103,10 +106,11 @@ class Crowd:
 
         before, self._nats = self._nats, None
         if before is not None:
-            await before.close()
-        self._nats = await nats.connect(
-            nats_url, error_cb=on_nats_error, max_reconnect_attempts=-1, reconnect_time_wait=1
-        )
+            await close_nats(before)
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            self._nats = await nats.connect(
+                nats_url, error_cb=on_nats_error, max_reconnect_attempts=-1, reconnect_time_wait=1
+            )
         for stream_id in self.ids:
             await self._listen(stream_id)
         await self._nats.flush()
@@ -130,6 +134,8 @@ class Crowd:
             await act(self._lines[place], number, late)
 
     async def _advertise(self, line: HttpLine, number: int, late: float = 0.0) -> None:
+        if self.ids[number]:
+            return
         body = {
             "name": f"{self._prefix} {number + 1:05d}",
             "stream_type": self._stream_type,
@@ -149,8 +155,11 @@ class Crowd:
     async def _beat(self, line: HttpLine, number: int, late: float) -> None:
         self.beats.lag = max(self.beats.lag, late)
         try:
+            if not self.ids[number]:
+                await self._advertise(line, number)
             status, _ = await line.call("POST", f"/streams/{self.ids[number]}/heartbeat")
             if status == 404:
+                self.ids[number] = ""
                 await self._advertise(line, number)
         except Unavailable:
             self.beats.lost += 1

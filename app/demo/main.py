@@ -163,7 +163,7 @@ async def _follow(data_dir: Path, venue: Venue) -> None:
     while True:
         await asyncio.sleep(LOOK_EVERY)
         place = await asyncio.to_thread(_place, data_dir)
-        if place is not None and place != venue.house.place:
+        if place is not None and place != venue.place:
             try:
                 await venue.move(place)
             except (OSError, TimeoutError, CallboardError):

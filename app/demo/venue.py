@@ -17,6 +17,9 @@ from app.demo.house import House, Place
 from app.demo.load import Crowd
 from app.demo.people import Consumer, Publisher
 from app.errors import CallboardError, Conflict
+from app.logs import get_logger
+
+log = get_logger("demo")
 
 ARRIVE_WITHIN = 2.5
 """Seconds over which everybody arrives, so that the board lives well within ten seconds."""
@@ -38,6 +41,8 @@ class Venue:
 
     def __init__(self, place: Place, publishers: int | None, *, own: bool, seed: int | None = None) -> None:
         self.house = House(place)
+        self.place = place
+        """Where everybody is; ``move`` sets it once everybody has arrived."""
         self._own = own
         self._dice = random.Random(seed)
         count = len(CAST) if publishers is None else publishers
@@ -80,6 +85,7 @@ class Venue:
             self._crowd.move(place.url)
             if place.nats_url is not None:
                 await self._crowd.answer(place.nats_url)
+        self.place = place
 
     def _some_dice(self) -> random.Random:
         """Dice of one's own, so that a seed gives each of them the same life every time."""
@@ -102,9 +108,12 @@ class Venue:
                 await client.save_preset(PresetRow(id="", **fields))
 
     async def _crowd_lives(self, crowd: Crowd) -> None:
-        await crowd.advertise(during=ARRIVE_WITHIN)
-        if self.house.place.nats_url is not None:
-            await crowd.answer(self.house.place.nats_url)
+        try:
+            await crowd.advertise(during=ARRIVE_WITHIN)
+            if self.house.place.nats_url is not None:
+                await crowd.answer(self.house.place.nats_url)
+        except* (CallboardError, OSError):
+            log.warning("the broker went away while the crowd arrived")  # the rest arrives with its first beat
         await crowd.run()
 
     async def _clean_up(self) -> None:

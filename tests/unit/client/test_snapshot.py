@@ -1,0 +1,99 @@
+"""The feed client and the one-shot board on a real broker, through a crash of it too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from app.client.api import BrokerClient
+from app.client.snapshot import read_board
+from app.contract import Diff, PresetRow, Pulse
+from app.errors import Unavailable
+from tests.fakes.broker import Brokers, broker_process, brokers
+from tests.unit.client.conftest import Listener
+
+__all__ = ["broker_process", "brokers"]
+
+
+def stream(number: int) -> dict[str, Any]:
+    return {
+        "name": f"Camera {number}",
+        "stream_type": "ndi",
+        "publisher_id": "td-01",
+        "protocol": "ndi",
+        "address": "10.0.0.1",
+        "port": 5960,
+    }
+
+
+async def test_a_board_holds_what_the_broker_holds(brokers: Brokers) -> None:
+    process = brokers.start()
+    async with BrokerClient(process.url, process.token) as client:
+        row = await client.advertise(stream(1))
+        wall = PresetRow(id="", name="Wall", consumer_id="w", consumer_address="10.0.0.9")
+        preset = await client.save_preset(wall)
+    board = await read_board(process.url, process.token)
+    assert [found.name for found in board.streams.values()] == ["Camera 1"]
+    assert list(board.streams) == [row.id]
+    assert board.presets == {preset.id: preset}
+    assert board.sessions == board.holds == {}
+
+
+async def test_no_board_without_the_token(brokers: Brokers) -> None:
+    process = brokers.start()
+    with pytest.raises(Unavailable, match="refused this console's token"):
+        await read_board(process.url, "wrong-wrong-wrong-wrong")
+
+
+async def test_no_board_where_no_broker_is() -> None:
+    with pytest.raises(Unavailable, match="No broker answers") as caught:
+        await read_board("http://127.0.0.1:9", None)
+    assert caught.value.code == "unreachable"
+
+
+async def test_every_change_comes_once_and_in_order(brokers: Brokers, listen: Callable[..., Listener]) -> None:
+    process = brokers.start()
+    listener = listen(process.url)
+    listener.client.retarget(process.url, process.token)
+    await listener.link("live")
+    async with BrokerClient(process.url, process.token) as client:
+        rows = await asyncio.gather(*(client.advertise(stream(number)) for number in range(60)))
+        await asyncio.gather(*(client.heartbeat(row.id) for row in rows))
+        await asyncio.gather(*(client.withdraw(row.id) for row in rows))
+    async with asyncio.timeout(20):
+        while sum(event.kind == "stream.withdrawn" for event in _events(listener)) < 60:
+            await listener.messages.get()
+        pulses = 0
+        while pulses < 3:
+            pulses += isinstance(await listener.messages.get(), Pulse)
+    numbers = [event.seq for event in _events(listener)]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert listener.client.link.state == "live"
+    assert listener.links.empty()
+
+
+def _events(listener: Listener) -> list[Any]:
+    return [event for message in listener.seen if isinstance(message, Diff) for event in message.events]
+
+
+async def test_the_feed_survives_a_crash_of_its_broker(brokers: Brokers, listen: Callable[..., Listener]) -> None:
+    process = brokers.start()
+    port = urlsplit(process.url).port
+    listener = listen(process.url, backoff=(0.05, 0.1))
+    listener.client.retarget(process.url, process.token)
+    await listener.link("live")
+    async with BrokerClient(process.url, process.token) as client:
+        row = await client.advertise(stream(1))
+    process.kill()
+    assert (await listener.link("down")).text.startswith("http://127.0.0.1:")
+    again = brokers.make(f"--port={port}", "--nats-port=0")
+    await asyncio.to_thread(again.start)
+    assert again.token == process.token
+    await listener.link("live")
+    board = await read_board(again.url, again.token)
+    assert list(board.streams) == [row.id]
+    assert not board.streams[row.id].confirmed
