@@ -65,7 +65,7 @@ def _kernel_identity(pid: int) -> str | None:
         fields = stat.rsplit(")", 1)[1].split()
     except (OSError, IndexError):
         return None
-    return None if fields[0] == "Z" else f"{boot}:{fields[19]}"
+    return None if fields[0] == "Z" else f"{boot}:{pid}:{fields[19]}"
 
 
 def end(pid: int, wanted: str, timeout: float = 3.0) -> bool:

@@ -79,7 +79,7 @@ class Bus:
             try:
                 async with asyncio.timeout(1.0):
                     await self._send_outbox(client)
-                    await client.flush(1)
+                    await _settled(client)
             except (TimeoutError, nats.errors.Error, OSError) as error:
                 log.warning("bus closed with unsent messages", count=len(self._outbox), error=repr(error))
         if self._timer is not None:
@@ -126,6 +126,7 @@ class Bus:
         client = self._client
         if client is not None and client.is_connected:
             await self._attach(client, subject, handler)
+            await _settled(client)
 
     async def _run(self) -> None:
         attempt = 0
@@ -138,13 +139,15 @@ class Bus:
                 await self._serve(client, closed)
                 log.warning("NATS is gone", reason=self._explain())
             except (nats.errors.Error, OSError, TimeoutError) as error:
+                reason = clean(str(client.last_error or error) or repr(error))
                 if attempt == 0:
-                    log.warning("NATS cannot be reached", error=clean(str(error) or repr(error)))
-                self._lost(clean(str(error) or repr(error)))
+                    log.warning("NATS cannot be reached", error=reason)
+                self._lost(reason)
                 await asyncio.sleep(RETRY[min(attempt, len(RETRY) - 1)])
                 attempt += 1
+            else:
+                self._lost("the connection broke")
             finally:
-                self._lost("the connection is closed")
                 await self._close(client)
 
     async def _connect(self, client: nats.aio.client.Client, closed: asyncio.Event) -> None:
@@ -159,6 +162,8 @@ class Bus:
             self._url(),
             name="callboard broker",
             allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=CONNECT_TIMEOUT,
             error_cb=on_error,
             closed_cb=on_closed,
@@ -169,7 +174,7 @@ class Bus:
         await client.subscribe(f"{self._inbox}.*", cb=self._answered)
         for subject, handler in self._handlers:
             await self._attach(client, subject, handler)
-        await client.flush(CONNECT_TIMEOUT)
+        await _settled(client)
 
     async def _serve(self, client: nats.aio.client.Client, closed: asyncio.Event) -> None:
         """Send what is published until the connection closes."""
@@ -232,3 +237,9 @@ class Bus:
                 await client.close()
         except (TimeoutError, nats.errors.Error, OSError) as error:
             log.info("bus did not close cleanly", error=repr(error))
+
+
+async def _settled(client: nats.aio.client.Client) -> None:
+    """Return when the server knows our subscriptions. nats-py writes a flush ahead of a subscription that waits."""
+    await client.flush(CONNECT_TIMEOUT)
+    await client.flush(CONNECT_TIMEOUT)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from app.config import ServeConfig
+from app.errors import ConfigError, Conflict, Invalid
+from app.server.access.exposure import Exposure, Stored, addresses
+from app.server.access.keys import ApiKeys
+from app.server.access.networks import Networks
+from app.server.storage.database import Database
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = Database(tmp_path / "rows.sqlite")
+    await database.start()
+    yield database
+    await database.stop()
+
+
+async def exposure_of(database: Database, **settings: Any) -> Exposure:
+    given = {name: f"option --{name.replace('_', '-')}" for name in settings}
+    config = ServeConfig(data_dir=Path(), given=given, **settings)
+    keys, networks = ApiKeys(database), Networks(config.allow_networks)
+    await keys.load()
+    exposure = Exposure(config, database, keys, networks)
+    await exposure.load()
+    return exposure
+
+
+async def test_loopback_needs_nobody_to_be_allowed(database: Database) -> None:
+    exposure = await exposure_of(database)
+    view = exposure.view(8080, 4222)
+    assert view["host"] == "127.0.0.1"
+    assert view["urls"] == ["http://127.0.0.1:8080"]
+    assert any("Other machines cannot reach" in sentence for sentence in view["words"])
+
+
+async def test_another_host_with_nobody_allowed_is_a_configuration_error(database: Database) -> None:
+    with pytest.raises(ConfigError, match="--allow-networks"):
+        await exposure_of(database, host="0.0.0.0")
+    await exposure_of(database, host="0.0.0.0", allow_networks=("10.0.0.0/8",))
+    await ApiKeys(database).add("truck")
+    await exposure_of(database, host="0.0.0.0")
+
+
+async def test_networks_change_at_once_and_the_host_at_the_next_start(database: Database) -> None:
+    exposure = await exposure_of(database)
+    await exposure.change(Stored(host="0.0.0.0", allow_networks=["10.1.2.3/8"], allow_plain=True))
+    assert exposure._networks.allow("10.9.9.9", "")
+    assert (exposure.host, exposure.next_host) == ("127.0.0.1", "0.0.0.0")
+    assert any("From the next start on" in sentence for sentence in exposure.view(1, None)["words"])
+    after = await exposure_of(database)
+    assert (after.host, after.allow_networks, after.allow_plain) == ("0.0.0.0", ("10.0.0.0/8",), True)
+    assert any("Every machine that reaches port 4222" in sentence for sentence in after.view(1, 4222)["words"])
+
+
+async def test_what_the_command_line_says_cannot_be_changed_here(database: Database) -> None:
+    await (await exposure_of(database)).change(Stored(allow_networks=["10.0.0.0/8"]))
+    exposure = await exposure_of(database, allow_networks=("192.168.0.0/16",))
+    assert exposure.allow_networks == ("192.168.0.0/16",)
+    with pytest.raises(Conflict, match="option --allow-networks"):
+        await exposure.change(Stored(allow_networks=[]))
+    assert any("cannot be changed here" in sentence for sentence in exposure.view(1, None)["words"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        (Stored(allow_networks=["ten"]), "is not a network"),
+        (Stored(allow_networks=["10.0.0.1"] * 300), "At most 256"),
+        (Stored(host="203.0.113.7"), "is not an address of this machine"),
+        (Stored(host="no such host"), "is not an address of this machine"),
+        (Stored(host=" "), "may not be empty"),
+        (Stored(host="0.0.0.0"), "none be allowed"),
+    ],
+)
+async def test_nonsense_changes_nothing(database: Database, wanted: Stored, says: str) -> None:
+    exposure = await exposure_of(database)
+    before = exposure.view(1, None)
+    with pytest.raises(Invalid, match=says):
+        await exposure.change(wanted)
+    assert exposure.view(1, None) == before
+    assert await database.get_setting("access") is None
+
+
+async def test_the_last_key_cannot_be_deleted_while_it_is_all_that_lets_others_in(database: Database) -> None:
+    row, _ = await ApiKeys(database).add("truck")
+    exposure = await exposure_of(database, host="0.0.0.0")
+    with pytest.raises(Conflict, match="all that lets other machines in"):
+        await exposure.delete_key(row.id)
+    await exposure.change(Stored(allow_networks=["10.0.0.0/8"]))
+    await exposure.delete_key(row.id)
+    with pytest.raises(Invalid):
+        await exposure.change(Stored(allow_networks=[]))
+
+
+def test_addresses_for_publishers() -> None:
+    assert addresses("192.168.1.5") == ["192.168.1.5"]
+    own = {entry.address for entries in psutil.net_if_addrs().values() for entry in entries}
+    everywhere = addresses("0.0.0.0")
+    assert everywhere
+    assert set(everywhere) <= own
+    for address in everywhere:
+        socket.inet_pton(socket.AF_INET, address)

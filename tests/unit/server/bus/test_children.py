@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.server.bus import children
+
+PARENT = """
+import asyncio, sys
+from app.server.bus import children
+
+async def main():
+    process = await children.start([sys.executable, "-c", "import time; time.sleep(60)"])
+    print(process.pid, flush=True)
+    await process.wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_child_dies_with_a_killed_parent() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = psutil.Process(int(await asyncio.to_thread(parent.stdout.readline)))
+    assert child.is_running()
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    await asyncio.to_thread(psutil.wait_procs, [child], 5)
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+async def test_a_child_has_no_terminal_and_no_output_of_ours(capfd: pytest.CaptureFixture[str]) -> None:
+    process = await children.start([sys.executable, "-c", "import sys; print('out'); print(repr(sys.stdin.read()))"])
+    assert await process.wait() == 0
+    assert capfd.readouterr().out == ""
+
+
+def test_identity_tells_processes_apart() -> None:
+    own = children.identity(os.getpid())
+    assert own
+    assert own == children.identity(os.getpid())
+    assert children.identity(os.getppid()) != own
+    assert children.identity(2**22 + 1) is None
+
+
+def test_a_zombie_is_no_process() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert children.identity(process.pid) is None
+    process.wait()
+
+
+def test_only_the_process_that_was_meant_is_ended() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    identity = children.identity(process.pid) or ""
+    assert not children.end(process.pid, "another boot:1:1")
+    assert process.poll() is None
+    assert children.end(process.pid, identity)
+    assert children.identity(process.pid) is None
+    assert not children.end(process.pid, identity)
+    process.wait()
+
+
+def test_one_that_ignores_us_is_killed(tmp_path: Path) -> None:
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert children.end(process.pid, children.identity(process.pid) or "", timeout=0.2)
+    assert children.identity(process.pid) is None
+    process.wait()
+    process.stdout.close()
