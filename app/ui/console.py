@@ -78,6 +78,8 @@ class Console:
         self.actions.confirm_panel = confirm_panel
         verbs.declare(self.actions)
         self.connection = Connection(self.context, data_dir, serve_options)
+        self._was_live = False
+        self.store.listen(lambda _: self._board_changed())
         self._build_window()
 
     def _build_window(self) -> None:
@@ -157,6 +159,12 @@ class Console:
         if "Streams" in self.window.pages:
             self.streams.second()
 
+    def _board_changed(self) -> None:
+        """The board became live, or stopped being so: say it at once rather than at the next refresh."""
+        if self.store.live != self._was_live:
+            self._was_live = not self._was_live
+            self.window.refresh()
+
     def strip_state(self) -> StripState:
         """What the strip says now."""
         failures = self.failures[-FAILURES_SHOWN:]
@@ -170,6 +178,10 @@ class Console:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def tasks_named(self, name: str) -> list[asyncio.Task[Any]]:
+        """Coroutines of that name that still run."""
+        return [task for task in self._tasks if task.get_name() == name]
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -269,7 +269,7 @@ class MainWindow(QWidget):
         """Notice the first paint."""
         if event.type() == QEvent.Type.Paint and not self.was_painted:
             self.was_painted = True
-            QTimer.singleShot(0, self.painted.emit)
+            QTimer.singleShot(0, self, self.painted.emit)
         return super().event(event)
 
     def closeEvent(self, event: QCloseEvent) -> None:

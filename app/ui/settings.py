@@ -43,6 +43,7 @@ class Settings:
     """Typed-by-default settings; a value of the wrong kind in the file counts as absent."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self._store = QSettings(str(path), QSettings.Format.IniFormat)
 

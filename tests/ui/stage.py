@@ -154,8 +154,8 @@ class Stage:
     def settle(self) -> None:
         """Let the tables take what the store has."""
         for page in (self.streams, self.sessions):
-            page.model.arrange()
             page.model.flush()
+            page.model.arrange()
         self.window.refresh()
 
     def close(self) -> None:
@@ -205,5 +205,3 @@ class Stage:
         assert view is not None
         view.setFocus()
         assert view.select_id(row_id)
-
-

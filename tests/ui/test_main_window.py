@@ -1,0 +1,172 @@
+"""The window: pages by key, Esc step by step, the key map, toasts, greyed actions, no white, no lost failure."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from app.ui.panel import Panel
+from app.ui.theme import THEMES, Theme
+from tests.ui.stage import Key, Stage
+
+CONTROL = Qt.KeyboardModifier.ControlModifier
+
+
+class TestPages:
+    def test_keys_bring_pages_to_the_front(self, stage: Stage) -> None:
+        stage.streams.view.setFocus()
+        stage.key(Key.Key_2, CONTROL)
+        assert stage.window.page is stage.sessions
+        assert stage.sessions.view.hasFocus()
+        stage.key(Key.Key_1, CONTROL)
+        assert stage.window.page is stage.streams
+
+    def test_a_page_in_the_back_runs_no_timer(self, stage: Stage) -> None:
+        stage.window.show_page("Sessions")
+        assert not stage.streams.model._timer.isActive()
+        assert stage.sessions.model._timer.isActive()
+
+    def test_the_rail_counts(self, stage: Stage) -> None:
+        assert stage.window.rail.buttons["Streams"].count == "12"
+        assert stage.window.rail.buttons["Sessions"].count == "9"
+        assert ("stale", "2 stale") in stage.window.rail.buttons["Streams"].badges
+
+    def test_the_rail_is_clicked(self, stage: Stage) -> None:
+        stage.window.rail.buttons["Sessions"].click()
+        assert stage.window.page is stage.sessions
+
+    def test_full_screen_and_back(self, stage: Stage) -> None:
+        stage.streams.view.setFocus()
+        stage.key(Key.Key_F11)
+        assert stage.window.isFullScreen()
+        stage.key(Key.Key_Escape)
+        assert not stage.window.isFullScreen()
+
+    def test_f5_asks_for_everything_afresh(self, stage: Stage, qtbot: QtBot) -> None:
+        stage.streams.view.setFocus()
+        with qtbot.waitSignal(stage.window.resync_wanted):
+            stage.key(Key.Key_F5)
+
+
+class TestNotLive:
+    def test_acts_are_greyed_and_rows_stay(self, stage: Stage) -> None:
+        stage.go_to(stage.stream("Surtitles"))
+        stage.clock += 4.0
+        stage.window.refresh()
+        assert stage.streams.view.blocked
+        assert not any(button.isEnabled() for button in stage.streams.buttons)
+        assert stage.streams.model.rowCount() == 12
+        stage.key(Key.Key_R)
+        assert stage.client.calls == []
+        assert any(text.startswith("Take: NOT LIVE since") for text in stage.said())
+
+    def test_live_again_acts_again(self, stage: Stage) -> None:
+        stage.clock += 4.0
+        stage.window.refresh()
+        stage.venue.beat()
+        stage.window.refresh()
+        assert not stage.streams.view.blocked
+
+
+class TestEscape:
+    def test_one_step_at_a_time(self, stage: Stage, qtbot: QtBot) -> None:
+        stage.settings.set("hold_back_seconds", 60.0)
+        stage.streams.filter.set_text("show")
+        stage.go_to(stage.stream("Show control"))
+        stage.context.panels.show(Panel(stage.context, "A panel"))
+        stage.streams.view.setFocus()
+        stage.key(Key.Key_Delete)
+        stage.key(Key.Key_Escape)
+        assert stage.actions.pending == {}
+        assert stage.window.sheet.current is not None
+        stage.key(Key.Key_Escape)
+        assert stage.window.sheet.current is None
+        assert stage.streams.filter.text == "show"
+        stage.key(Key.Key_Escape)
+        assert stage.streams.filter.text == ""
+
+
+class TestKeyMap:
+    def test_lists_every_key_that_was_declared(self, stage: Stage) -> None:
+        stage.streams.view.setFocus()
+        stage.key(Key.Key_F1)
+        overlay = stage.window.overlay
+        assert overlay.isVisible()
+        words = [line for _, lines in overlay.lines() for line in lines]
+        keys = {key for keys, _, _ in words for key in keys.split("   ")}
+        for expected in ("/", "Ctrl+F", "Esc", "Ctrl+1", "Ctrl+2", "Space", "Ctrl+A", "Enter", "R", "Shift+R",
+                         "Delete", "Shift+Delete", "Ctrl+Z", "F1", "F5", "F6", "F11", "Ctrl+E"):  # fmt: skip
+            assert expected in keys
+        assert all(verb.name for verb in stage.actions.verbs.values())
+
+    def test_any_key_closes_it_and_does_nothing_else(self, stage: Stage, qtbot: QtBot) -> None:
+        stage.go_to(stage.stream("Surtitles"))
+        stage.key(Key.Key_F1)
+        stage.key(Key.Key_R)
+        assert not stage.window.overlay.isVisible()
+        assert stage.client.calls == []
+        assert stage.streams.view.hasFocus()
+
+
+class TestToasts:
+    def test_text_is_plain_and_the_same_is_said_once(self, stage: Stage) -> None:
+        for _ in range(3):
+            stage.context.toast("<b>bold</b>")
+        assert stage.said() == ["<b>bold</b>"]
+        assert stage.window.toasts.items[0].label.textFormat() == Qt.TextFormat.PlainText
+
+    def test_errors_stay_until_escape(self, stage: Stage) -> None:
+        stage.context.toast("went wrong", tone="error")
+        stage.streams.view.setFocus()
+        stage.key(Key.Key_Escape)
+        assert stage.said() == []
+
+    def test_only_the_newest_are_shown(self, stage: Stage) -> None:
+        for number in range(9):
+            stage.context.toast(f"number {number}")
+        assert stage.said() == [f"number {number}" for number in range(5, 9)]
+
+    def test_they_stay_in_the_corner(self, stage: Stage) -> None:
+        stage.context.toast("here")
+        stage.window.resize(1000, 600)
+        QApplication.sendPostedEvents()
+        corner = stage.window.toasts.geometry().bottomRight()
+        assert stage.window.rect().contains(corner)
+        assert corner.x() > 900
+
+
+class TestLook:
+    def test_nothing_is_white(self, stage: Stage) -> None:
+        image = stage.window.grab().toImage()
+        step = 5
+        lights = sum(
+            QColor(image.pixel(x, y)).lightness() > 200
+            for x in range(0, image.width(), step)
+            for y in range(0, image.height(), step)
+        )
+        assert lights < image.width() * image.height() / step / step * 0.01
+
+    def test_every_theme_dresses_the_window(self, stage: Stage) -> None:
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        for name in (*THEMES, "dark"):
+            theme = Theme.named(name)
+            stage.context.theme = theme
+            theme.apply(app)
+            stage.window.set_theme(theme)
+            image = stage.window.grab().toImage()
+            assert QColor(image.pixel(700, 600)).name() == THEMES[name]["bg"].lower()
+
+    def test_rows_are_22_pixels(self, stage: Stage) -> None:
+        assert stage.streams.view.rowHeight(0) == 22
+        assert stage.window.strip.height() == 24
+
+
+class TestCounts:
+    def test_the_foot_says_what_is_shown(self, stage: Stage) -> None:
+        stage.streams.filter.set_text("cam")
+        stage.window.refresh()
+        assert stage.window.foot.status.text().startswith("3 of 12 rows")
+        assert "R take" in stage.window.foot.hints.text()
