@@ -46,6 +46,8 @@ class Desk(QWidget):
         self.switched: list[str] = []
         self.connected: list[str | None] = []
         self.run_forever: set[str] = set()
+        self._due: list[Coroutine[Any, Any, Any]] = []
+        self._running = False
         self.clock = 100.0
         self.store = Store(monotonic=lambda: self.clock)
         self.venue = Venue(self.store)
@@ -85,16 +87,21 @@ class Desk(QWidget):
         QApplication.processEvents()
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> Any:
-        """Run to the end now; what the console would show as a toast is noted in ``failed``."""
+        """Run to the end now, or right after what runs; what the console would show as a toast is noted in ``failed``."""
         if any(name.startswith(word) for word in self.run_forever):
             self.left_running.append(name)
             coro.close()
             return None
-        try:
-            return asyncio.run(self._closing(coro))
-        except CallboardError as error:
-            self.failed.append(error)
-            return None
+        self._due.append(coro)
+        while self._due and not self._running:
+            self._running = True
+            try:
+                asyncio.run(self._closing(self._due.pop(0)))
+            except CallboardError as error:
+                self.failed.append(error)
+            finally:
+                self._running = False
+        return None
 
     async def _closing(self, coro: Coroutine[Any, Any, Any]) -> Any:
         try:
