@@ -72,7 +72,7 @@ class Store:
         self.loaded = False
         """True from the first whole snapshot on, also while the link is down."""
         self.in_step = False
-        """False from a gap, or a lost link, to the next whole snapshot."""
+        """False from a gap, or a new connection, to the next whole snapshot."""
         self.graveyard = Graveyard()
         self.beats = Beats()
         self.ended: deque[NegotiationRow] = deque(maxlen=ENDED_KEPT)
@@ -191,11 +191,8 @@ class Store:
         return self.link.state == "live" and self._monotonic() - self._last_heard <= FEED_STALE_AFTER
 
     def set_link(self, state: LinkState, since: float, text: str = "") -> None:
-        """Take the client's word about its connection; a lost one needs a new snapshot to be in step again."""
+        """Take the client's word about its connection. Rows stay; whether they are in step, the numbers decide."""
         self.link = Link(state, since, text)
-        if state != "live":
-            self.in_step = False
-            self._filling = None
         self._tell(Changes())
 
     # Listening ---------------------------------------------------------------------------------------
@@ -226,6 +223,8 @@ class Store:
         if isinstance(message, Snapshot):
             return self.load_part(message)
         self.hello = message
+        self.in_step = False
+        self._filling = None
         self._tell(Changes())
         return True
 

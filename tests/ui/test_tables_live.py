@@ -138,11 +138,11 @@ def test_rows_appear_within_a_quarter_of_a_second_and_in_their_place(streams: Wa
 
 
 def test_only_shown_rows_are_announced(streams: Watched) -> None:
-    streams.show(*(stream(f"s{number:03}") for number in range(100)))
+    streams.show(*(stream(f"s{number:02}") for number in range(30)))
     streams.table.set_shown(10, 12)
     streams.changed.clear()
     feed = streams.board.feed
-    streams.board.send(feed.diff(*(feed.beat("stream.beat", f"s{number:03}").events[0] for number in range(100))))
+    streams.board.send(feed.diff(*(feed.beat("stream.beat", f"s{number:02}").events[0] for number in range(30))))
     streams.table.flush()
     last = streams.table.columnCount() - 1
     assert streams.changed == [(row, row, 0, last) for row in (10, 11, 12)]
@@ -197,15 +197,31 @@ def test_what_came_and_went_while_off_screen_is_not_remembered_for_ever(
     assert streams.table.order == ["stays"]
 
 
-def test_a_ten_thousand_row_snapshot_is_taken_in_slices(streams: Watched) -> None:
-    streams.board.show(*(stream(f"s{number:05}") for number in range(3500)))
+def test_a_large_snapshot_is_taken_in_slices(streams: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.models.tables.live.SLICE", 10)
+    streams.board.show(*(stream(f"s{number:02}") for number in range(35)))
     turns = 0
     while streams.table._dirty:
+        assert streams.table.rowCount() == 0
         streams.board.wait(0.3)
         streams.table.flush()
         turns += 1
     assert turns == 4
-    assert streams.table.rowCount() == 3500
+    assert streams.table.rowCount() == 35
+
+
+def test_a_table_on_screen_takes_its_slices_by_itself(
+    streams: Watched, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
+) -> None:
+    monkeypatch.setattr("app.models.tables.live.SLICE", 5)
+    streams.table.start()
+    streams.board.show(*(stream(f"s{number:02}") for number in range(35)))
+    streams.board.wait(1.0)
+    qtbot.waitUntil(lambda: not streams.table._dirty)
+    assert not streams.table._next_slice.isActive()
+    streams.table.stop()
+    streams.settle()
+    assert streams.table.rowCount() == 35
 
 
 def test_the_order_is_held_while_the_hand_is_in_the_table(streams: Watched) -> None:
@@ -456,7 +472,14 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture
+def resets_are_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows make a reset: the tester reads every row at every signal, so tables must be small."""
+    monkeypatch.setattr("app.models.tables.arrange.MOST_RANGES", 6)
+
+
+@pytest.mark.usefixtures("resets_are_cheap")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=OPERATIONS, kind=st.sampled_from([StreamTable, SessionTable]), descending=st.booleans())
 def test_random_operations_under_the_model_tester(
     qapp: object, qtlog: Any, operations: list[tuple[str, Any]], kind: type[LiveTable], descending: bool
@@ -496,7 +519,7 @@ def operate(watched: Watched, name: str, value: Any, descending: bool) -> None:
         "release": lambda: table.release_order("menu"),
         "tick": board.store.tick,
         "flush": table.flush,
-        "many": lambda: board.show(*(stream(f"{number}", f"n{number}") for number in range(150))),
+        "many": lambda: board.show(*(stream(f"{number}", f"n{number}") for number in range(30))),
         "few": lambda: board.show(stream("0", "n0"), session("s0", "0")),
         "down": lambda: board.pass_silently(4),
         "wait": lambda: board.wait(value),

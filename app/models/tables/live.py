@@ -28,8 +28,9 @@ from app.models.tables.rows import RowTable
 
 FLUSH_MS = 100
 HOLD_SECONDS = 2.0
-SLICE = 1000
-"""Rows that are read in one turn of the loop."""
+SLICE = 500
+SLICE_GAP_MS = 8
+"""Rows that are read in one turn of the loop, and what is left to others between two such turns."""
 MOST_DIRTY = 50_000
 ROWS_EVERY = 0.25
 SORT_EVERY = 1.0
@@ -66,6 +67,10 @@ class LiveTable(RowTable):
         self._timer = QTimer(self)
         self._timer.setInterval(FLUSH_MS)
         self._timer.timeout.connect(self.flush)
+        self._next_slice = QTimer(self)
+        self._next_slice.setSingleShot(True)
+        self._next_slice.setInterval(SLICE_GAP_MS)
+        self._next_slice.timeout.connect(self.flush)
         self._stop_listening = store.listen(self._on_changes)
         self._reread()
 
@@ -79,6 +84,7 @@ class LiveTable(RowTable):
     def stop(self) -> None:
         """The table is not on screen: no timer, no signals."""
         self._timer.stop()
+        self._next_slice.stop()
 
     def close(self) -> None:
         """Leave the store; call once before the table is dropped."""
@@ -153,7 +159,7 @@ class LiveTable(RowTable):
             self._beaten = set()
         self._announce(now, redrawn)
         if self._dirty and self._timer.isActive():
-            QTimer.singleShot(0, self, self.flush)
+            self._next_slice.start()
 
     def _absorb(self) -> set[str]:
         """Read up to ``SLICE`` changed rows; their ids."""

@@ -120,11 +120,25 @@ def test_a_lost_link_keeps_the_rows_and_says_so(board: Board) -> None:
     assert board.store.loaded
     assert list(board.store.streams) == ["cam"]
     assert board.store.link.text == "connection refused"
+    board.send(Hello(protocol=1, broker="stage", version="1", started_at=START))
     board.store.set_link("live", START)
-    assert not board.store.live
+    assert not board.store.live  # a new connection is believed from its snapshot on
+    assert board.store.receive(board.feed.put("stream.advertised", stream("early")))
+    assert "early" not in board.store.streams
     board.show(stream("cam"))
     assert board.store.live
     assert not board.store.graveyard.of("stream")
+
+
+def test_a_feed_that_was_silent_and_speaks_again_is_still_in_step(board: Board) -> None:
+    board.show(stream("cam"))
+    board.pass_silently(4)
+    board.store.set_link("down", START, "nothing for 4 s")
+    board.send(board.feed.pulse())
+    board.store.set_link("live", START)
+    assert board.store.live
+    board.send(board.feed.put("stream.advertised", stream("mic")))
+    assert list(board.store.streams) == ["cam", "mic"]
 
 
 def test_silence_of_three_seconds_is_not_live(board: Board) -> None:
