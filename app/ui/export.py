@@ -47,17 +47,18 @@ class Extract:
 def extract_of(table: RowTable, noun: str, *, note: str = "") -> Extract:
     """What a table shows now, bound to its rows of now: a later sort or filter does not change the export."""
     items = list(table.order_items)
+    kept = [column for column in table.columns if column.kind != "button"]
 
     def records() -> Iterator[Mapping[str, Any]]:
         for item in items:
             record: dict[str, Any] = {}
-            for column in table.columns:
+            for column in kept:
                 value = column.value
                 record[column.key] = table.cell(item, column) if value is None else value(item, table.moment)
             record["id"] = item.id
             yield record
 
-    columns = [(column.key, column.title) for column in table.columns]
+    columns = [(column.key, column.title) for column in kept]
     return Extract(noun, (*columns, ("id", "Id")), len(items), records, note)
 
 
