@@ -49,6 +49,18 @@ class _Snapshot:
         self.parts = parts
         self.made = made
         self.since: list[tuple[int, str]] = []
+        self.since_bytes = 0
+
+    def add(self, seq: int, text: str) -> None:
+        """One more batch since."""
+        self.since.append((seq, text))
+        self.since_bytes += len(text)
+
+    @property
+    def stale(self) -> bool:
+        """Whether it is old, or what follows it would fill a good part of a console's queue."""
+        full = len(self.since) > QUEUE_MESSAGES // 4 or self.since_bytes > QUEUE_BYTES // 4
+        return full or time.monotonic() - self.made > SNAPSHOT_AGE
 
 
 class _Console:
@@ -162,10 +174,9 @@ class FeedHub:
             console.push(seq, text)
         shared = self._shared
         if shared is not None:
-            if time.monotonic() - shared.made > SNAPSHOT_AGE:
+            shared.add(seq, text)
+            if shared.stale:
                 self._shared = None
-            else:
-                shared.since.append((seq, text))
 
     async def _pulse(self) -> None:
         while True:
@@ -229,7 +240,7 @@ class FeedHub:
         """A snapshot that is young enough, with everything up to now in its ``since`` or in the state itself."""
         self._flush()
         shared = self._shared
-        if shared is None or time.monotonic() - shared.made > SNAPSHOT_AGE:
+        if shared is None or shared.stale:
             shared = self._shared = self._make()
         return shared
 

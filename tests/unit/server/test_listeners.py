@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.errors import ConfigError, PortInUse
+from app.server import listeners
+from app.server.listeners import Listener, bind
+from app.server.tasks import TaskTree
+
+
+@pytest.fixture
+async def tree() -> AsyncIterator[TaskTree]:
+    tree = TaskTree()
+    yield tree
+    await tree.stop()
+
+
+async def ok(scope: Scope, receive: Receive, send: Send) -> None:
+    await Response("ok")(scope, receive, send)
+
+
+async def ask(port: int, path: str = "/") -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def test_a_port_in_use_is_told_with_its_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUse) as caught:
+            bind("127.0.0.1", port, "port")
+    assert caught.value.message == f"Port {port} is in use on 127.0.0.1; --port chooses another."
+
+
+@pytest.mark.parametrize("host", ["203.0.113.9", "no.such.host.invalid", "two words"])
+def test_an_address_of_somebody_else_is_a_configuration_error(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"--(host|port)"):
+        bind(host, 0, "port")
+
+
+def test_a_port_is_free_again_at_once() -> None:
+    first = bind("127.0.0.1", 0, "port")
+    port = first.getsockname()[1]
+    first.listen()
+    peer = socket.create_connection(("127.0.0.1", port))
+    served, _ = first.accept()
+    served.close()  # our side closes first and waits in TIME_WAIT, as after a kill
+    first.close()
+    peer.close()
+    bind("127.0.0.1", port, "port").close()
+
+
+async def test_several_ports_serve_in_one_loop_and_stop_together(tree: TaskTree) -> None:
+    group = tree.group("listeners")
+    both = [Listener(name, bind("127.0.0.1", 0, "port"), ok) for name in ("main", "other")]
+    for listener in both:
+        await listener.start(tree, group)
+    assert [b"ok" in await ask(listener.port) for listener in both] == [True, True]
+    ports = [listener.port for listener in both]
+    for listener in both:
+        await listener.stop()
+    assert group.children == []
+    for port in ports:
+        with pytest.raises(OSError):
+            await ask(port)
+
+
+async def test_a_running_request_ends_before_the_listener_does(tree: TaskTree) -> None:
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await release.wait()
+        await ok(scope, receive, send)
+
+    listener = Listener("main", bind("127.0.0.1", 0, "port"), slow)
+    await listener.start(tree, tree.root)
+    asked = asyncio.ensure_future(ask(listener.port))
+    await begun.wait()
+    stopping = asyncio.ensure_future(listener.stop())
+    await asyncio.sleep(0)
+    release.set()
+    assert b"200 OK" in await asked
+    await stopping
+
+
+async def test_a_request_that_does_not_end_is_cut_off(tree: TaskTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "GRACE", 0.2)
+    begun = asyncio.Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    listener = Listener("main", bind("127.0.0.1", 0, "port"), endless)
+    await listener.start(tree, tree.root)
+    asked = asyncio.ensure_future(ask(listener.port))
+    await begun.wait()
+    async with asyncio.timeout(4):
+        await listener.stop()
+        await asyncio.wait([asked])
+    assert asked.exception() or b"500" in asked.result() or asked.result() == b""
+
+
+async def test_forwarded_headers_of_strangers_do_not_change_the_client(tree: TaskTree) -> None:
+    seen: list[Any] = []
+
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["client"][0])
+        await ok(scope, receive, send)
+
+    listener = Listener("main", bind("127.0.0.1", 0, "port"), note)
+    await listener.start(tree, tree.root)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.0.0.1\r\nConnection: close\r\n\r\n")
+    await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert seen == ["127.0.0.1"]
+    await listener.stop()
