@@ -18,7 +18,7 @@ STREAMS = 10_000
 RATE = 1_000.0
 WINDOWS = 5
 SORTS = ("name", "state", "ttl", "from", "address", "consumers", "name down")
-FILTERS = ("camera 77", "state:live", "age>5", "10.0.0.0/8", "re:camera \\d*7$", "-camera", "port<6000", "")
+FILTERS = ("camera 77", "state:live", "age>5", "192.168.1.0/24", "re:camera \\d*7$", "-camera", "port<6000", "")
 
 
 def run(quick: bool) -> list[Result]:
@@ -40,8 +40,8 @@ def run(quick: bool) -> list[Result]:
                 time.sleep(window)
                 shares.append((console.cpu() - cpu) / (time.monotonic() - at) * 100)
                 stalls.append(console.ask("stalls"))
-            sorts = {one: console.ask(f"sort {one}")["ms"] for one in SORTS}
-            filters = {one: console.ask(f"filter {one}")["ms"] for one in FILTERS}
+            sorts = {one: console.ask(f"sort {one}") for one in SORTS}
+            filters = {one: console.ask(f"filter {one}") for one in FILTERS}
             console.ask("stalls")
             console.ask("resync")
             reloading = console.ask("stalls")
@@ -53,8 +53,8 @@ def run(quick: bool) -> list[Result]:
         at_most("console, 10,000 rows: CPU", median_of(shares), "%", 20, other_load=load_now),
         stall("console: longest stall", stalls, load_now),
         stall("console: stall at a new snapshot", [reloading], load_now, f"first load {loading['worst']:.0f} ms"),
-        at_most("console: slowest sort", max(sorts.values()), "ms", 50, other_load=load_now, note=slowest(sorts)),
-        at_most("console: slowest filter", max(filters.values()), "ms", 50, other_load=load_now, note=slowest(filters)),
+        slowest("console: slowest sort", sorts, load_now),
+        slowest("console: slowest filter", filters, load_now),
     ]
 
 
@@ -65,9 +65,12 @@ def stall(name: str, stalls: list[dict[str, float]], others: float, more: str = 
     return at_most(name, worst, "ms", 50, other_load=others, note=f"{note}, {more}" if more else note)
 
 
-def slowest(times: dict[str, float]) -> str:
-    """Which act it was."""
-    return f"“{max(times, key=times.__getitem__)}”, call to repainted table"
+def slowest(name: str, acts: dict[str, dict[str, float]], others: float) -> Result:
+    """The act that took longest from the call to the repainted table, each done once, cold."""
+    act = max(acts, key=lambda one: acts[one]["ms"])
+    spent, model = max(one["cpu"] for one in acts.values()), max(one["model_cpu"] for one in acts.values())
+    note = f"“{act}”; most own CPU {spent:.0f} ms, {model:.0f} of it in the model"
+    return at_most(name, acts[act]["ms"], "ms", 50, other_load=others, note=note)
 
 
 def beat(port: int, ids: list[str], count: int, failure: list[BaseException]) -> None:
