@@ -136,7 +136,7 @@ class TestRows:
         assert item is not None
         assert stage.sessions.model.state_of(item).word.text == "FAULT"
         stage.window.refresh()
-        assert ("fault", "1 fault") in stage.sessions.badges()
+        assert ("fault", "1 fault") in stage.sessions._troubles.fresh()
 
     def test_group_by_stream(self, stage: Stage) -> None:
         stage.window.show_page("Sessions")

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMenu, QPushButton
 
-from app.contract import SessionRow
-from app.models.states import state_of_session
 from app.models.tables.sessions import SessionTable
 from app.ui.board_page import BoardPage
 from app.ui.details import Section
 from app.ui.details_text import session_sections
 from app.ui.table_view import TableView
 from app.ui.theme import escape_tooltip
+from app.ui.troubles import Troubles, sessions_in_trouble
 
 if TYPE_CHECKING:
     from app.ui.context import Context
@@ -35,6 +34,7 @@ class SessionsPage(BoardPage):
     def __init__(self, context: Context) -> None:
         table = SessionTable(context.store)
         view = TableView(context, table, strong=("who", "what"), chips=("preset",))
+        self._troubles = Troubles(context.store, sessions_in_trouble)
         super().__init__(context, table, view)
         self.group_button = QPushButton("Group by stream")
         self.group_button.setCheckable(True)
@@ -48,18 +48,7 @@ class SessionsPage(BoardPage):
 
     def badges(self) -> list[tuple[str, str]]:
         """Sessions that are a fault or stale."""
-        store = self.context.store
-        if not store.live:
-            return []
-        now, counts = store.broker_now(), {"stale": 0, "fault": 0}
-        for row in store.sessions.values():
-            key = state_of_session(row, store, now).word.key
-            if key in counts:
-                counts[key] += 1
-        for ghost in store.graveyard.of("session").values():
-            if isinstance(ghost.row, SessionRow) and ghost.still_sending is not None:
-                counts["fault"] += 1
-        return [(key, f"{counts[key]} {key}") for key in ("fault", "stale") if counts[key]]
+        return self._troubles.badges()
 
     def hints(self) -> str:
         """Keys for the foot."""

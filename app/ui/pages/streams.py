@@ -26,6 +26,7 @@ from app.ui.details_text import stream_sections
 from app.ui.plots import PlotBand
 from app.ui.table_view import Countdown, TableView
 from app.ui.take_card import TakeCard
+from app.ui.troubles import Troubles, streams_in_trouble
 from app.ui.verbs import take_warning
 
 if TYPE_CHECKING:
@@ -56,16 +57,16 @@ ROOM_FOR_DETAILS = 1100
 """A take opens the details only on a page that is at least this wide."""
 LOOKS: dict[str, dict[str, Any]] = {
     "state": {"width": 104},
-    "name": {"width": 184},
-    "take": {"width": 98, "text": take_cell, "clock": True, "hint": "Takes to the default preset (R, double click)"},
-    "type": {"width": 58},
-    "from": {"width": 112},
-    "protocol": {"width": 66},
-    "address": {"width": 142},
-    "format": {"width": 152},
-    "beats": {"width": 76},
-    "consumers": {"width": 72},
-    "on": {"width": 140},
+    "name": {"width": 176},
+    "take": {"width": 92, "text": take_cell, "clock": True, "hint": "Takes to the default preset (R, double click)"},
+    "type": {"width": 56},
+    "from": {"width": 104},
+    "protocol": {"width": 64},
+    "address": {"width": 136},
+    "format": {"width": 120},
+    "beats": {"width": 70},
+    "consumers": {"width": 78},
+    "on": {"width": 120},
     "ttl": {"width": 92},
     "age": {"width": 52},
     "since": {"hidden": True},
@@ -94,6 +95,7 @@ class StreamsPage(BoardPage):
         self.plots = PlotBand(context.theme, series)
         self.take_card = TakeCard(context)
         self._built = False
+        self._troubles = Troubles(context.store, streams_in_trouble)
         super().__init__(context, table, view)
         self.column.insertWidget(1, self.destinations)
         self.middle.addWidget(self.plots)
@@ -161,19 +163,7 @@ class StreamsPage(BoardPage):
 
     def badges(self) -> list[tuple[str, str]]:
         """Streams that are stale, and ghosts that are a fault."""
-        store = self.context.store
-        if not store.live:
-            return []
-        now, counts = store.broker_now(), {"stale": 0, "fault": 0}
-        for row in store.streams.values():
-            key = state_of_stream(row, store, now).word.key
-            if key in counts:
-                counts[key] += 1
-        for ghost in store.graveyard.of("stream").values():
-            if isinstance(ghost.row, StreamRow):
-                key = state_of_stream(ghost.row, store, now, ghost).word.key
-                counts[key] = counts.get(key, 0) + 1
-        return [(key, f"{counts[key]} {key}") for key in ("fault", "stale") if counts[key]]
+        return self._troubles.badges()
 
     def hints(self) -> str:
         """Keys for the foot."""
