@@ -6,9 +6,11 @@ the run, since the gate must have run everything it lists.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +23,9 @@ os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 for name in [name for name in os.environ if name.startswith("CALLBOARD_")]:
     del os.environ[name]
+
+for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):  # known before a server first sets their levels
+    logging.getLogger(name)
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
@@ -61,6 +66,16 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         for layout in (core.QSettings.Format.NativeFormat, core.QSettings.Format.IniFormat):
             core.QSettings.setPath(layout, core.QSettings.Scope.UserScope, str(folder / ".config"))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def loggers() -> Iterator[None]:
+    """Levels of the standard library's loggers as they were: a server started in a test sets some for the process."""
+    known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    before = [(one, one.level, one.propagate, one.disabled) for one in known]
+    yield
+    for one, level, one.propagate, one.disabled in before:
+        one.setLevel(level)
 
 
 class NothingLeftOut:
