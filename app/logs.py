@@ -6,6 +6,7 @@ fields. Standard output is never written: on ``serve`` it carries the readiness 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -43,7 +44,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer(serializer=_serialise),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, Lasting(stream or sys.stderr))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -52,6 +53,23 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
             root.removeHandler(handler)
     root.addHandler(LibraryHandler())
     root.setLevel(max(number, logging.WARNING))
+
+
+class Lasting:
+    """A stream that may break without breaking who writes to it: a program outlives the reader of its log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, or not."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """The same for what waits."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class LibraryHandler(logging.Handler):

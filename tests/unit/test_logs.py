@@ -92,3 +92,12 @@ def test_configuring_again_does_not_double_lines(stream: io.StringIO) -> None:
     logs.configure("warning", stream)
     logging.getLogger("x").error("once")
     assert len(lines(stream)) == 1
+
+
+def test_a_log_that_nobody_reads_any_more_harms_nobody(stream: io.StringIO) -> None:
+    logs.configure("info", stream)
+    stream.close()
+    logs.get_logger("bus").info("into the void")
+    closed = logs.Lasting(stream)
+    closed.write("x")
+    closed.flush()
