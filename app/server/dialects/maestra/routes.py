@@ -39,7 +39,8 @@ _DESCRIPTIONS = {
     503: "The storage is away; nothing has changed.",
     504: "The publisher did not respond within 5 seconds.",
 }
-_NEGOTIATED = (201, 404, 413, 422, 502, 503, 504)
+_GUARDED = (400, 403, 413)
+_NEGOTIATED = (201, 404, 422, 502, 503, 504)
 
 
 def _route(
@@ -47,7 +48,7 @@ def _route(
 ) -> APIRoute:
     """A route with everything that its documentation says; 201 among the statuses makes it the good one."""
     problems: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({400, 403, *statuses} - {201}):
+    for status in sorted({*_GUARDED, *statuses} - {201}):
         problems[status] = {"description": _DESCRIPTIONS[status]}
         if status != 422:
             problems[status]["model"] = wire.Problem
@@ -106,9 +107,9 @@ class Endpoints:
             _post("/streams/{stream_id}/heartbeat", self.beat_stream, wire.StreamBeat, busy, 404, 422, 503),
             _post("/streams/sessions/{session_id}/heartbeat", self.beat_session, wire.SessionBeat, busy, 404, 422, 503),
             _get("/streams/types", self.list_types, list[wire.StreamType], types, 503),
-            _post("/streams/types", self.create_type, wire.StreamType, types, 201, 409, 413, 422, 503),
+            _post("/streams/types", self.create_type, wire.StreamType, types, 201, 409, 422, 503),
             _get("/streams/state", self.state, wire.RegistryState, found, 503),
-            _post("/streams/advertise", self.advertise, wire.Stream, found, 201, 413, 422, 503),
+            _post("/streams/advertise", self.advertise, wire.Stream, found, 201, 422, 503),
             _query("/streams/sessions/history", self.history, list[wire.HistoricSession], sessions, 422, 503),
             _query("/streams/sessions", self.list_sessions, list[wire.Session], sessions, 422, 503),
             _delete("/streams/sessions/{session_id}", self.stop, wire.Stopped, sessions, 404, 422, 503),
