@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -34,6 +35,8 @@ hypothesis.settings.register_profile("gate", parent=hypothesis.settings.get_prof
 hypothesis.settings.load_profile("gate" if IN_CI else "desk")
 """No deadlines, since machines are shared; the gate tries the same examples each time, a desk new ones."""
 
+A_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 FOLDERS = {
     "HOME": "",
     "USERPROFILE": "",
@@ -53,6 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["XDG_RUNTIME_DIR"] = runtime.name
     config.add_cleanup(runtime.cleanup)
     config.pluginmanager.register(NothingLeftOut(), "nothing-left-out")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Random ids do not get into the names of tests: parallel workers must agree on those."""
+    return A_UUID.sub("{id}", val) if isinstance(val, str) and A_UUID.search(val) else None
 
 
 @pytest.fixture(autouse=True)
