@@ -389,3 +389,14 @@ def test_columns_are_remembered(page: HistoryPage, desk: Desk) -> None:
 def _undeclared(desk: Desk) -> Any:
     del desk.context.actions.verbs["take_again"]
     return desk.context
+
+
+def test_holds_and_presets_in_words(desk: Desk) -> None:
+    hold = msgspec.to_builtins(next(iter(desk.store.holds.values())))
+    row = AuditRow(
+        id="1", at=NOW, operator="kim", verb="hold", object="session", object_id="x", result="ok", after=hold
+    )
+    assert object_text(row, desk.store) == "wall-main ← Cam 1 stage left"
+    assert change_text(row) == "– → held by Callboard for kim"
+    row.after = msgspec.to_builtins(desk.store.presets["preset-1"])
+    assert change_text(row) == "– → preset for wall-main at 10.0.40.50:5000, replace"

@@ -51,16 +51,18 @@ NEAR_END = 30
 SETTLE_MILLISECONDS = 700
 """After a session began or ended, its history row is asked for this much later: several come together."""
 WORDS: dict[str, dict[str, Any]] = {
-    "object": {"text": lambda item, moment: text.object_text(item.row, moment.store)},
-    "change": {"text": lambda item, _: text.change_text(item.row)},
-    "result": {"text": lambda item, _: text.result_text(item.row), "width": 420},
-}
+    "operator": {"width": 100}, "verb": {"width": 84},
+    "object": {"width": 230, "text": lambda item, moment: text.object_text(item.row, moment.store)},
+    "change": {"width": 300, "text": lambda item, _: text.change_text(item.row)},
+    "result": {"width": 360, "text": lambda item, _: text.result_text(item.row)}, "ms": {"width": 56},
+}  # fmt: skip
 """The audit's cells in an operator's words."""
 WIDTHS: dict[str, dict[str, Any]] = {
-    "status": {"width": 176}, "from": {"width": 124}, "who": {"width": 140}, "way": {"width": 246},
-    "protocol": {"width": 96}, "error": {"hidden": True},
+    "status": {"width": 176}, "what": {"width": 190}, "type": {"width": 60}, "from": {"width": 112},
+    "who": {"width": 124}, "way": {"width": 246}, "duration": {"width": 78}, "ended": {"hidden": True},
+    "error": {"hidden": True},
 }  # fmt: skip
-"""Columns of the sessions as they fit beside each other at 1440 px."""
+"""Columns of the sessions as they fit beside each other at 1440 px; the end is in the details, and a duration away."""
 
 
 class ActsTable(AuditTable):

@@ -34,6 +34,9 @@ def object_text(row: AuditRow, store: Store) -> str:
         return plain(row.object)
     if "stream_name" in values and "consumer_id" in values:
         return plain(f"{values['consumer_id']} \N{LEFTWARDS ARROW} {values['stream_name']}")
+    session = store.sessions.get(str(values.get("session_id", "")))
+    if session is not None:
+        return plain(f"{session.consumer_id} \N{LEFTWARDS ARROW} {session.stream_name}")
     name = values.get("display_name") or values.get("name")
     if not name and (stream := store.streams.get(row.object_id)) is not None:
         name = stream.name
@@ -61,6 +64,11 @@ def summary(values: Mapping[str, Any]) -> str:
         return plain(f"session for {values['consumer_id']}{where}")
     if "publisher_id" in values and "name" in values:
         return plain(f"stream from {values['publisher_id']}{_place(values, 'address', 'port')}")
+    if "consumer_id" in values and "mode" in values:
+        where = _place(values, "consumer_address", "consumer_port")
+        return plain(f"preset for {values['consumer_id']}{where}, {values['mode']}")
+    if "session_id" in values and "operator" in values:
+        return plain(f"held by Callboard for {values['operator']}")
     return pairs_text({key: value for key, value in values.items() if key not in NOISE})
 
 
