@@ -127,6 +127,9 @@ class Console:
 
     def show(self) -> None:
         """Show the window; it is painted in the first turn of the loop."""
+        screen = self.window.screen()
+        if screen is not None:
+            self.window.resize(self.window.size().boundedTo(screen.availableSize()))
         self.window.start()
         self.window.show()
 

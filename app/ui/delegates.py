@@ -119,9 +119,8 @@ class CellDelegate(QStyledItemDelegate):
         if width > room:
             text, width = metrics.elidedText(text, _ELIDE, room), room
         painter.drawText(rect.adjusted(PAD, 0, -PAD, 0), ALIGN[column.align], text)
-        if ghost and column.key in self._view.strong:
-            y = rect.y() + rect.height() // 2 + 1
-            left = rect.x() + PAD if column.align == "left" else rect.right() - PAD - width
+        if ghost and column.align == "left" and column.key in self._view.strong:
+            y, left = rect.y() + rect.height() // 2 + 1, rect.x() + PAD
             painter.setPen(self._struck)
             painter.drawLine(left, y, left + width, y)
 
@@ -145,8 +144,8 @@ class CellDelegate(QStyledItemDelegate):
         y = rect.y() + (rect.height() - 12) // 2
         painter.drawPixmap(rect.x() + PAD + 2, y, self._shape(state.word.shape, key, painter))
         painter.setFont(self._body)
-        painter.setPen(self.theme.color(key))
-        text = state.text if pending is None else f"{pending.verb.label} in {pending.left:.1f} s"
+        painter.setPen(self.theme.color(key if pending is None else "text"))
+        text = state.text if pending is None else f"{pending.verb.label} {pending.left:.0f} s"
         box = rect.adjusted(PAD + 20, 0, -2, 0)
         if self._width(text, self._metrics, False) > box.width():
             text = self._metrics.elidedText(text, _ELIDE, box.width())
@@ -185,7 +184,7 @@ class CellDelegate(QStyledItemDelegate):
         bar = QRect(rect.x() + PAD, rect.y() + rect.height() // 2 - 2, width, 5)
         painter.fillRect(bar, theme.color("bar"))
         share = min(1.0, max(0.0, left / STREAM_TTL))
-        token = "text3" if left > STREAM_TTL - LATE_AFTER else ("stale" if left > 10 else "fault")
+        token = "text3" if left > STREAM_TTL - LATE_AFTER else "stale"
         painter.fillRect(QRect(bar.x(), bar.y(), int(bar.width() * share), bar.height()), theme.color(token))
         ground = theme.color("bg")
         for tick in (10, 20):
@@ -206,7 +205,7 @@ class CellDelegate(QStyledItemDelegate):
             for i, value in enumerate(values)
             if not isnan(value)
         ]
-        late = max(values) > LATE_AFTER
+        late = values[-1] > LATE_AFTER
         painter.setPen(QPen(theme.color("stale" if late else "text3"), 1))
         painter.drawPolyline(QPolygonF(points))
 

@@ -43,7 +43,7 @@ class MainWindow(QWidget):
         self.setWindowTitle("Callboard")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setMinimumSize(960, 540)
-        self.resize(1440, 880)
+        self.resize(1520, 900)
         self.theme = theme
         self.pages: dict[str, Page] = {}
         """Pages that have been made, by title."""

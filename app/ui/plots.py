@@ -13,7 +13,7 @@ from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.models.series import SECONDS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from app.models.series import Plots, Ring
 
 HEIGHT = 138
+NARROWEST = 200
 MARGIN = 24
 """Seconds left and right of the ten minutes, so that the outer labels have room."""
 
@@ -40,6 +41,8 @@ class Plot(QWidget):
         head.setContentsMargins(4, 0, 8, 0)
         head.addWidget(plain_label(title, "caption"), 1)
         self.value = plain_label("", "heading")
+        self.value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        self.value.setMinimumWidth(72)
         head.addWidget(self.value)
         column.addLayout(head)
         self._column = column
@@ -77,9 +80,11 @@ class Plot(QWidget):
             self._curves.append(curve)
         self._column.addWidget(self._plot, 1)
 
-    def paint_in(self, pg: Any, theme: Theme, tokens: tuple[str, ...]) -> None:
-        """Another theme."""
+    def set_theme(self, pg: Any, theme: Theme, tokens: tuple[str, ...]) -> None:
+        """Another theme; ``pg`` None: it is not built yet."""
         self._theme = theme
+        if pg is None:
+            return
         self._plot.setBackground(QColor(theme.color("bg")))
         item = self._plot.getPlotItem()
         for axis in (item.getAxis("left"), item.getAxis("bottom")):
@@ -144,12 +149,18 @@ class PlotBand(QWidget):
             plot.build(pyqtgraph, tokens)
         self.refresh()
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Show as many plots as can be read side by side."""
+        super().resizeEvent(event)
+        fitting = max(1, event.size().width() // NARROWEST)
+        for number, plot in enumerate(self.plots):
+            plot.setVisible(number < fitting)
+
     def set_theme(self, theme: Theme) -> None:
         """Paint with another theme from now on."""
         self._theme = theme
-        if self._pg is not None:
-            for plot, tokens in zip(self.plots, self.TOKENS, strict=True):
-                plot.paint_in(self._pg, theme, tokens)
+        for plot, tokens in zip(self.plots, self.TOKENS, strict=True):
+            plot.set_theme(self._pg, theme, tokens)
 
     def refresh(self) -> None:
         """New numbers; does nothing while hidden or not built."""

@@ -21,7 +21,7 @@ Badge = tuple[str, str]
 
 
 class RailButton(QAbstractButton):
-    """One page: icon, title, count; below it the key, or what is wrong there."""
+    """One page: icon, title, count; below it the key, or what is wrong there instead."""
 
     def __init__(self, title: str, key: str, theme: Callable[[], Theme]) -> None:
         super().__init__()
@@ -76,15 +76,15 @@ class RailButton(QAbstractButton):
     def _second_line(self, painter: QPainter, theme: Theme) -> None:
         painter.setFont(theme.font("caption"))
         metrics = QFontMetrics(theme.font("caption"))
-        painter.setPen(theme.color("text3"))
-        painter.drawText(QRectF(38, 24, 60, 16), Qt.AlignmentFlag.AlignVCenter, self.key)
-        x = float(self.width() - 12)
-        for token, text in reversed(self.badges):
+        if not self.badges:
+            painter.setPen(theme.color("text3"))
+            painter.drawText(QRectF(38, 24, 60, 16), Qt.AlignmentFlag.AlignVCenter, self.key)
+        x = 38.0
+        for token, text in self.badges:
             width = metrics.horizontalAdvance(text)
-            x -= width
             painter.setPen(theme.color(token))
             painter.drawText(QRectF(x, 24, width + 2, 16), Qt.AlignmentFlag.AlignVCenter, text)
-            x -= 8
+            x += width + 8
 
 
 class Rail(QWidget):

@@ -36,12 +36,12 @@ STATES = ("live", "changing", "held", "stale", "fault", "off")
 
 _DARK = {
     "bg": "#14171B", "panel": "#181C21", "raised": "#1F242A", "hover": "#1B2026", "line": "#272D34", "line2": "#39414A",
-    "text": "#DCE1E6", "text2": "#98A2AD", "text3": "#69737E", "accent": "#8B93FF", "select": "#262B45", "mark": "#8B93FF",
+    "text": "#DCE1E6", "text2": "#A3ADB7", "text3": "#7A848F", "accent": "#8B93FF", "select": "#262B45", "mark": "#8B93FF",
     "bar": "#2B323A", "strip": "#0F1215",
 }  # fmt: skip
 _BLACKOUT = {
-    "bg": "#080302", "panel": "#0B0503", "raised": "#130805", "hover": "#0E0604", "line": "#1C0C07", "line2": "#31160D",
-    "text": "#8A4A2C", "text2": "#683520", "text3": "#4C2617", "accent": "#A85A20", "select": "#2A1108", "mark": "#A85A20",
+    "bg": "#080302", "panel": "#0B0503", "raised": "#130805", "hover": "#0E0604", "line": "#241009", "line2": "#43200F",
+    "text": "#BC7443", "text2": "#985E38", "text3": "#74482B", "accent": "#C8792A", "select": "#2E1509", "mark": "#C8792A",
     "bar": "#1F0D08", "strip": "#050201",
 }  # fmt: skip
 _CONTRAST = {

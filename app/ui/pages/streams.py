@@ -45,7 +45,7 @@ def take_cell(item: Item, moment: Moment) -> str:
     if preset is not None:
         carried = next((one for one in store.carried_by(preset.id) if one.stream_id == item.id), None)
         if carried is not None:
-            return f"taken {age_text(moment.now - carried.started_at)}"
+            return "taken " + " ".join(age_text(moment.now - carried.started_at).split()[:2])
     if not store.live:
         return "Take"
     if store.take_down() is not None:
