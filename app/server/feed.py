@@ -127,6 +127,11 @@ class FeedHub:
         """How many consoles are connected."""
         return len(self._consoles)
 
+    @property
+    def waiting(self) -> int:
+        """Characters that wait in the queues of all consoles; each queue is bounded."""
+        return sum(console.bytes for console in self._consoles)
+
     def start(self) -> None:
         """Begin to beat."""
         self._tree.spawn("pulse", self._pulse, parent=self._node, restart="on_failure")

@@ -176,7 +176,7 @@ class Broker:
         clock = ClockWatch(self.health)
         tasks.spawn("disk", lambda: watch_disk(self.health, self.folder.path), restart="on_failure", kind="watch")
         tasks.spawn("clock", clock.run, restart="on_failure", kind="watch")
-        self.metrics.watch(lambda: self._gauges(bus))
+        self.metrics.watch(lambda: self._gauges(bus, journal))
 
     async def _start_listener(self, main_socket: socket.socket, cleanup: AsyncExitStack) -> None:
         """Feed, dialects and the main port."""
@@ -233,7 +233,7 @@ class Broker:
             "protocol": PROTOCOL,
         }
 
-    def _gauges(self, bus: Bus) -> dict[str, float]:
+    def _gauges(self, bus: Bus, journal: Journal) -> dict[str, float]:
         parts = {f"callboard_part_ok:{row.id}": float(row.ok) for row in self.health.rows()}
         return {
             "callboard_streams": len(self.state.streams),
@@ -241,7 +241,10 @@ class Broker:
             "callboard_holds": len(self.state.holds),
             "callboard_consoles": self.feed.consoles,
             "callboard_console_resyncs": self.feed.resyncs,
+            "callboard_feed_waiting": self.feed.waiting,
+            "callboard_bus_waiting": bus.waiting,
             "callboard_bus_dropped": bus.dropped,
+            "callboard_journal_waiting": journal.waiting,
             "callboard_task_nodes": sum(1 for _ in self.tasks.root.walk()),
             "callboard_asyncio_tasks": len(asyncio.all_tasks()),
             **parts,

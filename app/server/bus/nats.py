@@ -63,6 +63,11 @@ class Bus:
         """Whether a request has a chance now."""
         return self._client is not None and self._client.is_connected
 
+    @property
+    def waiting(self) -> int:
+        """Requests without an answer yet, and messages that have not been sent."""
+        return len(self._waiting) + len(self._outbox)
+
     async def start(self, wait: float = 3.0) -> None:
         """Begin to connect; returns when that succeeded or after ``wait`` seconds, and goes on trying."""
         self._node = self._tree.spawn("bus", self._run, restart="on_failure", kind="bus")

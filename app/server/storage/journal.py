@@ -112,6 +112,11 @@ class Journal:
         self.recorded = asyncio.Event()
         """Set when the outbox has grown; whoever reads the outbox clears it."""
 
+    @property
+    def waiting(self) -> int:
+        """Changes that are not durable yet."""
+        return len(self._unsettled)
+
     async def open(self) -> Recovered:
         """Start the writer thread and read what survived. Raises ``ConfigError`` or ``PortInUse``."""
         self._loop = asyncio.get_running_loop()
