@@ -139,7 +139,7 @@ def ghosts(studio: Studio) -> None:
     board(studio)
     studio.venue.expire(4)
     studio.venue.withdraw(10, "alex")
-    studio.wait(0.6)
+    studio.wait(1.2)
 
 
 def filtered(studio: Studio) -> None:
@@ -206,7 +206,7 @@ def grouped(studio: Studio) -> None:
     studio.venue.event("session.stopped", gone, Gone(reason="stopped", by="kim"), at=NOW - 14)
     studio.venue.event("session.still_sending", gone, StillSending(ended_at=NOW - 14), at=NOW - 2)
     studio.sessions.group_button.setChecked(True)
-    studio.wait(0.6)
+    studio.wait(1.2)
 
 
 def kick_pending(studio: Studio) -> None:
