@@ -1,6 +1,6 @@
 """Fixtures of the contract tests."""
 
-from tests.fakes.broker import brokers
+from tests.fakes.broker import broker, brokers
 from tests.fakes.maestra import fresh_maestra, maestra
 
-__all__ = ["brokers", "fresh_maestra", "maestra"]
+__all__ = ["broker", "brokers", "fresh_maestra", "maestra"]

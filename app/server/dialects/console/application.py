@@ -6,14 +6,12 @@ dialect of the main port, without anything from the internet.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
@@ -30,7 +28,6 @@ from app.server.dialects.console import errors, wire
 from app.server.dialects.console.routes import Operations, answer
 from app.server.dialects.console.services import Services
 from app.server.metrics import CONTENT_TYPE
-from app.server.streams.strict_json import BadJson, decode
 
 PREFIXES = ("/console/", "/healthz", "/metrics", "/docs", "/openapi.json", "/static-offline-docs/")
 TITLE = "Callboard"
@@ -47,30 +44,6 @@ _GUARDED: dict[int | str, dict[str, Any]] = {
 }
 
 
-class StrictRequest(Request):
-    """A request whose JSON is read without what later readers cannot take (NaN, lone surrogates, deep nesting)."""
-
-    async def json(self) -> Any:
-        """The body's document; a bad one is told in the manner FastAPI expects."""
-        try:
-            return decode(await self.body())
-        except BadJson as error:
-            raise json.JSONDecodeError(error.reason, "", error.position) from error
-
-
-class StrictRoute(APIRoute):
-    """FastAPI's route with ``StrictRequest``."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, given a stricter reader of the same request."""
-        handler = super().get_route_handler()
-
-        async def strictly(request: Request) -> Response:
-            return await handler(StrictRequest(request.scope, request.receive))
-
-        return strictly
-
-
 def build(services: Services, merged: Callable[[], dict[str, Any]]) -> Dialect:
     """The dialect; ``merged`` is the document of every dialect on the port, asked for when somebody reads it."""
     app = FastAPIOffline(
@@ -82,7 +55,6 @@ def build(services: Services, merged: Callable[[], dict[str, Any]]) -> Dialect:
         redirect_slashes=False,
         responses=_COMMON,
     )
-    app.router.route_class = StrictRoute
     _add_error_handlers(app)
     _add_public(app, services)
     router = Operations(services).router()

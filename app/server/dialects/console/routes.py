@@ -20,6 +20,7 @@ from app.server.access.requests import operator_name
 from app.server.audit import Act
 from app.server.dialects.console import wire
 from app.server.dialects.console.services import Services
+from app.server.dialects.console.strict import StrictRoute
 from app.server.storage.database import AuditQuery, HistoryQuery
 
 NOBODY = "unnamed"
@@ -58,7 +59,7 @@ class Operations:
 
     def router(self) -> APIRouter:
         """Every route with its place in the documentation."""
-        router = APIRouter(prefix="/console/v1")
+        router = APIRouter(prefix="/console/v1", route_class=StrictRoute)
         broker, holds, presets, records, access = map(
             _tag, ("Broker", "Holds", "Presets", "Audit and history", "Access")
         )
