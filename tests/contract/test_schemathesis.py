@@ -53,14 +53,16 @@ def operations(process: BrokerProcess) -> list[Any]:
     return [operation for operation in found if operation.path != "/console/v1/stop"]
 
 
-def try_out(operation: Any, process: BrokerProcess, **path_parameters: str) -> None:
-    """Generate good and bad requests for one operation and check every answer."""
+def try_out(operation: Any, process: BrokerProcess, *, stream_type: str = "", **path_parameters: str) -> None:
+    """Generate good and bad requests for one operation, with some values that exist, and check every answer."""
     headers = {"Authorization": f"Bearer {process.token}", "X-Callboard-Operator": "schemathesis"}
 
     def check(case: Any) -> None:
         """One generated request."""
         for name, value in path_parameters.items():
             case.path_parameters[name] = value
+        if stream_type and isinstance(case.body, dict):
+            case.body["stream_type"] = stream_type
         response = case.call(headers=headers, timeout=10)
         assert response.status_code != 500, f"{case.as_curl_command()}\n{response.text}"
         case.validate_response(response, checks=CHECKS)
@@ -79,6 +81,12 @@ def test_streams(operations: list[Any], process: BrokerProcess) -> None:
     assert len(mine) == 13
     for operation in mine:
         try_out(operation, process)
+
+
+def test_a_known_type(operations: list[Any], process: BrokerProcess) -> None:
+    """The same for advertisements of a type that there is, which the description cannot name."""
+    [advertise] = [operation for operation in operations if operation.path == "/streams/advertise"]
+    try_out(advertise, process, stream_type="ndi")
 
 
 def test_a_living_stream(operations: list[Any], process: BrokerProcess, living: str) -> None:

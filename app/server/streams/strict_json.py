@@ -16,6 +16,7 @@ MAX_DEPTH = 64
 """Levels of arrays and objects; every reader down the line (journal, feed, console) has to recurse them too."""
 
 _BOM = b"\xef\xbb\xbf"
+_NOT_READ = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class BadJson(ValueError):
@@ -28,10 +29,10 @@ class BadJson(ValueError):
 
 
 def decode(data: bytes) -> Any:
-    """The document in ``data``; raises ``BadJson``."""
+    """The document in ``data``, a byte order mark before it allowed; raises ``BadJson``."""
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _NOT_READ:
         value = _second_look(data)
     if b"\\u0000" in data or data.count(b"[") + data.count(b"{") > MAX_DEPTH:
         _inspect(value)
@@ -39,9 +40,13 @@ def decode(data: bytes) -> Any:
 
 
 def _second_look(data: bytes) -> Any:
-    """Say what is wrong in the words of the standard parser, which clients of FastAPI know; allow a BOM."""
+    """Try without the mark, then say what is wrong in the words of the standard parser, which FastAPI's clients know."""
     if data.startswith(_BOM):
-        return decode(data[len(_BOM) :])
+        data = data[len(_BOM) :]
+        try:
+            return msgspec.json.decode(data)
+        except _NOT_READ:
+            pass
     try:
         json.loads(data.decode(), parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
