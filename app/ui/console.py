@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from PySide6.QtCore import QTimer
@@ -51,6 +53,7 @@ class Console:
         self.app = app
         self.settings = settings
         self.failures: list[str] = []
+        self._excepthook = sys.excepthook
         self.closed = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._leaving = False
@@ -136,6 +139,7 @@ class Console:
     async def run(self, broker: str | None) -> None:
         """Connect, finish the window, and stay until it is closed."""
         await self._first_paint()
+        self._watch_failures()
         self.connect_to(broker)
         self._clock.start()
         self.window.make_pages()
@@ -147,6 +151,7 @@ class Console:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.connection.close()
+        sys.excepthook = self._excepthook
 
     async def _first_paint(self) -> None:
         painted = asyncio.Event()
@@ -170,8 +175,7 @@ class Console:
 
     def strip_state(self) -> StripState:
         """What the strip says now."""
-        failures = self.failures[-FAILURES_SHOWN:]
-        return strip_state(self.store, self.connection.state, failures, self.context.operator)
+        return strip_state(self.store, self.connection.state, self.failures, self.context.operator)
 
     # -- what the context offers -------------------------------------------------------------------------------
 
@@ -186,6 +190,37 @@ class Console:
         """Coroutines of that name that still run."""
         return [task for task in self._tasks if task.get_name() == name]
 
+    def _watch_failures(self) -> None:
+        """From now on nothing fails silently: coroutines, callbacks of the loop, and slots of Qt."""
+        from app.logs import configure
+
+        configure()
+        loop, before = asyncio.get_running_loop(), self._excepthook
+
+        def in_callback(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            error = context.get("exception")
+            self._failed(str(context.get("message", "a callback")), error if isinstance(error, Exception) else None)
+
+        def in_slot(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            if isinstance(error, Exception):
+                self._failed("the window", error)
+            else:
+                before(kind, error, trace)
+
+        loop.set_exception_handler(in_callback)
+        sys.excepthook = in_slot
+
+    def _failed(self, where: str, error: Exception | None) -> None:
+        """Log a mistake of ours and keep it on the strip."""
+        from app.logs import get_logger
+
+        get_logger("console").error("failed", where=where, exc_info=error)
+        words = f"internal error in “{where}”: {type(error).__name__}; see the log"
+        if words not in self.failures:
+            self.failures = [*self.failures[1 - FAILURES_SHOWN :], words]
+        if not self.closed.is_set():
+            self.window.strip.set_state(self.strip_state())
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
@@ -196,11 +231,7 @@ class Console:
         if isinstance(error, CallboardError):
             self.window.toasts.say(error.message, tone="error")
             return
-        from app.logs import get_logger
-
-        get_logger("console").error("coroutine_failed", name=task.get_name(), exc_info=error)
-        self.failures.append(f"internal error in “{task.get_name()}”: {type(error).__name__}; see the log")
-        self.window.refresh()
+        self._failed(task.get_name(), error if isinstance(error, Exception) else None)
 
     def switch_theme(self, name: str) -> None:
         """Another theme, now and from the next start on."""

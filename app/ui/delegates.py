@@ -215,9 +215,13 @@ class CellDelegate(QStyledItemDelegate):
         theme = self.theme
         painter.setFont(self._caption)
         x = rect.x() + PAD
-        for name in text.split(", "):
-            room = rect.right() - PAD - x
-            if room < 24:
+        names = text.split(", ")
+        for number, name in enumerate(names):
+            left = len(names) - number
+            room = rect.right() - PAD - x - (20 if left > 1 else 0)
+            if room < 30:
+                painter.setPen(theme.color("text2"))
+                painter.drawText(QRectF(x, rect.y(), 24, rect.height()), _LEFT, f"+{left}")
                 break
             word = self._caption_metrics.elidedText(name, _ELIDE, room - 10)
             width = self._caption_metrics.horizontalAdvance(word) + 10

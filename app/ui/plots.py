@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HEIGHT = 138
 NARROWEST = 200
-MARGIN = 24
+MARGIN = 44
 """Seconds left and right of the ten minutes, so that the outer labels have room."""
 
 

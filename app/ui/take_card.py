@@ -6,6 +6,7 @@ the reason is what the broker said, under words for the kind of failure (502, 50
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from app.ui.dialogs.offer_panel import OfferView
 
 KEPT = 50
+FEED_LAG = 3.0
+"""Seconds in which the feed brings the session of an offer that has just come."""
+FAILURE_SECONDS = 300.0
 TITLES = {
     "taken": "Taken",
     "already": "Already there",
@@ -41,7 +45,8 @@ class TakeCard(QFrame):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.context = context
-        self.results: dict[str, TakeResult | CallboardError] = {}
+        self.results: dict[str, tuple[TakeResult | CallboardError, float]] = {}
+        """How the last take of a stream ended, and when (monotonic)."""
         self._shown: object = None
         self._fraction = 0.0
         self.offer: OfferView | None = None
@@ -64,7 +69,7 @@ class TakeCard(QFrame):
             result = result.result
         if isinstance(result, TakeResult | CallboardError):
             self.results.pop(stream_id, None)
-            self.results[stream_id] = result
+            self.results[stream_id] = (result, time.monotonic())
             while len(self.results) > KEPT:
                 self.results.pop(next(iter(self.results)))
 
@@ -82,7 +87,7 @@ class TakeCard(QFrame):
             self.update()
             return
         self._fraction = 0.0
-        result = self.results.get(stream_id)
+        result = self._still_told(stream_id)
         if result is None:
             self._shown = None
             self.hide()
@@ -90,6 +95,20 @@ class TakeCard(QFrame):
             self._shown = result
             self._show_result(result)
             self.show()
+
+    def _still_told(self, stream_id: str) -> TakeResult | CallboardError | None:
+        """The result, as long as it says something true: while its session lives, a failure for five minutes."""
+        result, at = self.results.get(stream_id, (None, 0.0))
+        age = time.monotonic() - at
+        session = getattr(getattr(result, "offer", None), "session_id", None)
+        if session is not None:
+            told = session in self.context.store.sessions or age < FEED_LAG
+        else:
+            told = age < FAILURE_SECONDS
+        if not told:
+            self.results.pop(stream_id, None)
+            return None
+        return result
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """The card, with the time that is left along its foot."""

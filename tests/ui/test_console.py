@@ -9,6 +9,8 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 import nats
 import pytest
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -76,6 +78,7 @@ async def a_console(folder: Path, broker: str | None = None) -> AsyncIterator[Co
     running = asyncio.create_task(console.run(broker))
     try:
         yield console
+        assert console.failures == []
     finally:
         embedded = console.context.embedded
         if embedded is not None:
@@ -257,14 +260,58 @@ async def test_a_broker_that_is_not_there_is_said(tmp_path: Path, monkeypatch: p
         assert state.blocked
 
 
-async def test_a_failed_coroutine_stands_on_the_strip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["coroutine", "callback", "slot"])
+async def test_a_mistake_of_ours_stands_on_the_strip(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CALLBOARD_TOKEN", "token")
     async with a_console(tmp_path, "http://127.0.0.1:9") as console:
+        await until(console, lambda: console.store.link.state == "down")
 
-        async def breaks() -> None:
+        def breaks() -> None:
             raise ValueError("a mistake of ours")
 
-        task = console.spawn(breaks(), "the breaking part")
-        await asyncio.wait({task})
-        await asyncio.sleep(0)
-        assert any("the breaking part" in problem for problem in console.strip_state().problems)
+        async def breaks_later() -> None:
+            breaks()
+
+        failed = asyncio.Event()
+        monkeypatch.setattr(console, "_failed", noting(console._failed, failed))
+        if where == "coroutine":
+            console.spawn(breaks_later(), "the breaking part")
+        elif where == "callback":
+            asyncio.get_running_loop().call_soon(breaks)
+        else:
+            QTimer.singleShot(0, breaks)
+        async with asyncio.timeout(WITHIN):
+            await failed.wait()
+        (problem,) = console.window.strip.state.problems
+        assert "ValueError; see the log" in problem
+        console.failures = []
+
+
+def noting(act: Callable[..., None], done: asyncio.Event) -> Callable[..., None]:
+    def noted(*arguments: Any) -> None:
+        act(*arguments)
+        done.set()
+
+    return noted
+
+
+async def test_a_broker_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(sys.modules[__name__], "PORTS", ("--port", str(port), "--nats-port", "0"))
+        async with a_console(tmp_path) as console:
+            changed = asyncio.Event()
+            monkeypatch.setattr(
+                console.connection, "_embedded_changed", noting(console.connection._embedded_changed, changed)
+            )
+            async with asyncio.timeout(WITHIN):
+                while console.context.embedded is None or console.context.embedded.state.state != "failed":
+                    changed.clear()
+                    await changed.wait()
+            state = console.strip_state()
+            assert str(port) in state.not_live
+            assert state.blocked

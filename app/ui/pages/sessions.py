@@ -23,6 +23,7 @@ from app.ui.troubles import Troubles, sessions_in_trouble
 
 if TYPE_CHECKING:
     from app.ui.context import Context
+    from app.ui.dialogs.offer_panel import OfferView
 
 
 class SessionsPage(BoardPage):
@@ -35,6 +36,7 @@ class SessionsPage(BoardPage):
         table = SessionTable(context.store)
         view = TableView(context, table, strong=("who", "what"), chips=("preset",))
         self._troubles = Troubles(context.store, sessions_in_trouble)
+        self._offer: OfferView | None = None
         super().__init__(context, table, view)
         self.group_button = QPushButton("Group by stream")
         self.group_button.setCheckable(True)
@@ -61,6 +63,22 @@ class SessionsPage(BoardPage):
     def sections(self, row_id: str) -> list[Section]:
         """Details of a session."""
         return session_sections(self.context.store, row_id)
+
+    def _refresh_details(self) -> None:
+        """Also how to reach what the session carries."""
+        super()._refresh_details()
+        if not self.details.isVisible():
+            return
+        row = self.context.store.sessions.get(self.view.current_id)
+        if self._offer is None and row is not None:
+            from app.ui.dialogs.offer_panel import OfferView
+
+            self._offer = OfferView(self.context)
+            self.details.extra.addWidget(self._offer)
+        if self._offer is not None and row is not None:
+            self._offer.show_offer(row)
+        elif self._offer is not None:
+            self._offer.forget()
 
     def export(self) -> None:
         """Ctrl+E."""
