@@ -61,7 +61,7 @@ async def test_what_is_no_json_is_422_json_invalid(maestra: MaestraVenue, path: 
 async def test_json_that_is_no_object(maestra: MaestraVenue, path: str) -> None:
     for body, kind in (
         (b"", "missing"),
-        (b"null", "missing"),
+        (b"null", "model_attributes_type"),
         (b"[]", "model_attributes_type"),
         (b"5", "model_attributes_type"),
         (b'"x"', "model_attributes_type"),

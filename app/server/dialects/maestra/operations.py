@@ -131,7 +131,7 @@ class Operation(APIRoute):
                 context = {"error": exc.reason}
                 problem = {"type": "json_invalid", "loc": ("body", exc.position), "msg": "JSON decode error"}
                 raise Unprocessable([{**problem, "input": {}, "ctx": context}]) from exc
-        if value is None or not data:
+        if not data:
             raise Unprocessable([{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}])
         if self._model is None:
             raise TypeError("this operation has no body")
