@@ -99,6 +99,8 @@ class CellDelegate(QStyledItemDelegate):
             painter.fillRect(rect, theme.color("raised"))
         elif row == view.hover_row:
             painter.fillRect(rect, theme.color("hover"))
+        if view.grouped and row and view.table.group_title(row):
+            painter.fillRect(rect.x(), rect.y(), rect.width(), 1, theme.color("line2"))
         if number == view.first_column:
             if item.marked:
                 painter.fillRect(rect.x(), rect.y(), 4, rect.height(), theme.color("mark"))

@@ -83,6 +83,8 @@ class TableView(QTableView):
         self.has_keys = False
         self.first_column = 0
         self.blocked = False
+        self.grouped = False
+        """Whether a line stands above the first row of each group."""
         self.looks: RowLooks | None = None
         self.verb_key: Callable[[QKeyEvent], bool] = lambda event: False
         self.fill_menu: Callable[[QMenu, list[str]], None] = lambda menu, ids: None

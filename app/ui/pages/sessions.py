@@ -37,12 +37,18 @@ class SessionsPage(BoardPage):
         view = TableView(context, table, strong=("who", "what"), chips=("preset",))
         self._troubles = Troubles(context.store, sessions_in_trouble)
         self._offer: OfferView | None = None
+        self.table_model = table
         super().__init__(context, table, view)
         self.group_button = QPushButton("Group by stream")
         self.group_button.setCheckable(True)
         self.group_button.setToolTip(escape_tooltip("Sessions of one stream stand together"))
-        self.group_button.toggled.connect(table.group_by_stream)
+        self.group_button.toggled.connect(self.group)
         self.head.insertWidget(1, self.group_button)
+
+    def group(self, on: bool) -> None:
+        """Put sessions of one stream together, a line above each group; or as they are sorted."""
+        self.view.grouped = on
+        self.table_model.group_by_stream(on)
 
     def count_text(self) -> str:
         """Live sessions."""
