@@ -173,6 +173,7 @@ class MainWindow(QWidget):
                 if other is before:
                     other.deactivate()
             self.stack.setCurrentWidget(page)
+        page.cover(self.sheet.current is not None)  # panels and details have come and gone since it was shown
         page.activate()
         self.refresh()
 
