@@ -42,11 +42,16 @@ def strip_state(
         live=store.live,
         not_live=not_live,
         problems=(*(problem_text(part) for part in store.broken_parts()), *failures),
-        notes=tuple(note for note in (connected.read_only, *notes) if note),
+        notes=tuple(note for note in (connected.read_only, *warnings(store), *notes) if note),
         blocked=not_live or connected.read_only,
         operator=operator,
         clock=time.strftime("%H:%M:%S"),
     )
+
+
+def warnings(store: Store) -> list[str]:
+    """What the broker wants somebody to look at although every part works: a disk that fills, a clock that jumped."""
+    return [plain(part.text) for part in store.health.values() if part.ok and part.text]
 
 
 def not_live_text(store: Store, connected: Connected) -> str:

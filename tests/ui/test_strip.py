@@ -7,6 +7,7 @@ import re
 from PySide6.QtGui import QColor, QImage
 from pytestqt.qtbot import QtBot
 
+from app.contract import HealthRow
 from app.models.store import Store
 from app.ui.shot_venue import Venue
 from app.ui.strip import Strip, StripState
@@ -70,6 +71,15 @@ class TestWords:
         first, second = board.state().problems
         assert first.startswith("TAKE DOWN")
         assert second.endswith("1.2 GiB left")
+
+    def test_a_part_that_works_and_warns_is_a_note(self) -> None:
+        board = Board()
+        board.venue.open()
+        row = HealthRow(id="clock", ok=True, since=0.0, text="The clock was stepped back by 30 min")
+        board.venue.event("health.changed", "clock", row)
+        state = board.state()
+        assert (state.problems, state.notes) == ((), ("The clock was stepped back by 30 min",))
+        assert state.blocked == ""
 
     def test_read_only_blocks_and_says_so(self) -> None:
         board = Board()
