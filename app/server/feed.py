@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -25,6 +25,8 @@ log = get_logger("feed")
 
 BATCH_EVERY = 0.05
 PART_ROWS = 250
+MESSAGE_BYTES = 256 * 1024
+"""A part or batch ends with the row or event that makes it longer than this."""
 SENDING = 8
 SNAPSHOT_AGE = 0.5
 """Seconds that consoles which come together share a snapshot; diffs since then follow it."""
@@ -173,15 +175,16 @@ class FeedHub:
         if not self._pending:
             return
         events, self._pending = self._pending, []
-        seq = self._events.seq
-        text = (b'{"t":"diff","at":%b,"events":[%b]}' % (_encode(self._clock()), b",".join(events))).decode()
-        for console in self._consoles:
-            console.push(seq, text)
-        shared = self._shared
-        if shared is not None:
-            shared.add(seq, text)
-            if shared.stale:
-                self._shared = None
+        seq = self._events.seq - len(events)
+        for batch in _in_batches(events):
+            seq += len(batch)
+            text = (b'{"t":"diff","at":%b,"events":[%b]}' % (_encode(self._clock()), b",".join(batch))).decode()
+            for console in self._consoles:
+                console.push(seq, text)
+            if self._shared is not None:
+                self._shared.add(seq, text)
+        if self._shared is not None and self._shared.stale:
+            self._shared = None
 
     async def _pulse(self) -> None:
         while True:
@@ -253,16 +256,30 @@ class FeedHub:
         """Encode the whole state as of now, in parts."""
         seq, at = self._events.seq, self._clock()
         parts: list[dict[str, list[msgspec.Raw]]] = [{}]
-        room = PART_ROWS
+        rows_left, bytes_left = PART_ROWS, MESSAGE_BYTES
         for table, rows in self._tables().items():
             for row in rows:
-                if not room:
+                if rows_left <= 0 or bytes_left <= 0:
                     parts.append({})
-                    room = PART_ROWS
-                parts[-1].setdefault(table, []).append(msgspec.Raw(_encode(row)))
-                room -= 1
+                    rows_left, bytes_left = PART_ROWS, MESSAGE_BYTES
+                encoded = _encode(row)
+                parts[-1].setdefault(table, []).append(msgspec.Raw(encoded))
+                rows_left -= 1
+                bytes_left -= len(encoded)
         texts = [
             _encode(Snapshot(seq=seq, at=at, part=number, parts=len(parts), rows=rows)).decode()
             for number, rows in enumerate(parts, 1)
         ]
         return _Snapshot(seq, texts, time.monotonic())
+
+
+def _in_batches(events: list[bytes]) -> Iterator[list[bytes]]:
+    """Split what was heard so that no message grows much beyond ``MESSAGE_BYTES``."""
+    begin = size = 0
+    for end, event in enumerate(events, 1):
+        size += len(event)
+        if size > MESSAGE_BYTES:
+            yield events[begin:end]
+            begin, size = end, 0
+    if begin < len(events):
+        yield events[begin:]

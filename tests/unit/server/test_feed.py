@@ -261,6 +261,21 @@ async def test_a_queue_is_bounded_in_bytes_too(house: House, monkeypatch: pytest
     await slow.close()
 
 
+async def test_messages_are_bounded_in_bytes(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "MESSAGE_BYTES", 1000)
+    for number in range(10):
+        house.put(number, "x" * 600)
+    reader = Reader(house)
+    await reader.until(reader.has_all)
+    assert reader.count(Snapshot) == 5
+    for number in range(10, 20):
+        house.put(number, "x" * 600)
+    await reader.until(reader.has_all)
+    assert reader.count(Diff) == 5
+    assert all(len(message.events) == 2 for message in reader.messages if isinstance(message, Diff))
+    await reader.close()
+
+
 async def test_a_thousand_at_once_share_snapshots_and_take_turns(house: House) -> None:
     for number in range(1000):
         house.put(number)
