@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from app.client.destination import Destinations
 from app.client.shapes import (
     AccessView,
     ApiKey,
@@ -112,6 +113,8 @@ class BrokerClient:
         self.base_url = base_url_of(base_url)
         self.token = token
         self.operator = operator
+        self.destinations = Destinations()
+        """Takes that are under way, for ``take.py``."""
         self._http: httpx.AsyncClient | None = None
         self._opening = asyncio.Lock()
 

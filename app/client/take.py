@@ -4,8 +4,9 @@ Called by ``app/ui/actions.py`` and ``app/cli.py``. Reads a ``TakeView`` (the co
 acts through ``BrokerClient`` alone; nothing of Qt.
 
 A destination shows one picture: taking B for a ``replace`` preset negotiates B first, and only when the offer is
-there ends A; if B fails, A stays and the result says so. Taking what is already taken sends nothing and says since
-when. A preset that is ``held_by`` the console gets its hold right after the offer.
+there ends A, that is whatever its consumer has by then; if B fails, A stays and the result says so. Of two such takes
+that overlap the later press wins. Taking what is already taken sends nothing and says since when. A preset that is
+``held_by`` the console gets its hold right after the offer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from app.client.api import ApiError, BrokerClient
+from app.client.destination import consumer_of
 from app.client.shapes import Offer
 from app.contract import SESSION_TTL, HoldRow, PresetRow, SessionRow, StreamRow
 
@@ -37,6 +39,10 @@ class TakeView(Protocol):
     @property
     def holds(self) -> Mapping[str, HoldRow]:
         """Holds, by their own id."""
+
+    @property
+    def presets(self) -> Mapping[str, PresetRow]:
+        """Presets."""
 
 
 @dataclass(frozen=True)
@@ -78,37 +84,64 @@ class TakeResult:
 
 def carried(view: TakeView, preset: PresetRow) -> list[SessionRow]:
     """What a preset carries: sessions held for it, and those of its very consumer that are held for no other."""
-    presets = {hold.session_id: hold.preset_id for hold in view.holds.values()}
-    return [session for session in view.sessions.values() if _carries(session, presets.get(session.id), preset)]
+    held_for = _held_for(view)
+    return [
+        session
+        for session in view.sessions.values()
+        if held_for.get(session.id) == preset.id
+        or (held_for.get(session.id) not in view.presets and consumer_of(session) == consumer_of(preset))
+    ]
 
 
-def _carries(session: SessionRow, held_for: str | None, preset: PresetRow) -> bool:
-    if held_for:
-        return held_for == preset.id
-    consumer = (session.consumer_id, session.consumer_address, session.consumer_port)
-    return consumer == (preset.consumer_id, preset.consumer_address, preset.consumer_port)
+def shown_at(view: TakeView, preset: PresetRow) -> list[SessionRow]:
+    """What a preset's destination shows: sessions held for it, and those of its very consumer, whoever took them."""
+    held_for = _held_for(view)
+    return [
+        session
+        for session in view.sessions.values()
+        if held_for.get(session.id) == preset.id or consumer_of(session) == consumer_of(preset)
+    ]
+
+
+def _held_for(view: TakeView) -> dict[str, str | None]:
+    return {hold.session_id: hold.preset_id for hold in view.holds.values()}
 
 
 async def take(client: BrokerClient, view: TakeView, stream_id: str, preset: PresetRow) -> TakeResult:
     """Take a stream to a preset's consumer. Raises nothing for what a broker or publisher may answer."""
     began = time.monotonic()
-    before = carried(view, preset)
-    for session in before:
+    for session in carried(view, preset):
         if session.stream_id == stream_id:
-            return _already(session, preset)
-    leaving = tuple(before) if preset.mode == "replace" else ()
-    try:
-        offer = await client.request(
-            stream_id,
-            consumer_id=preset.consumer_id,
-            consumer_address=preset.consumer_address,
-            consumer_port=preset.consumer_port,
-            config=preset.config,
-        )
-    except ApiError as error:
-        return _failed(error, _name(view, stream_id), stream_id, preset, leaving, _since(began))
-    hold, hold_error = await _hold(client, offer.session_id, preset)
-    replaced, not_ended = await _end(client, leaving)
+            return _already(session, preset, _leaving(view, preset, session.id))
+    with client.destinations.at(consumer_of(preset)) as destination:
+        press = destination.press()
+        try:
+            offer = await client.request(
+                stream_id,
+                consumer_id=preset.consumer_id,
+                consumer_address=preset.consumer_address,
+                consumer_port=preset.consumer_port,
+                config=preset.config,
+            )
+        except ApiError as error:
+            return _failed(error, _name(view, stream_id), stream_id, preset, _leaving(view, preset), _since(began))
+        session = _session(offer, view, preset)
+        leaving = _leaving(view, preset, session.id)
+        if preset.mode == "replace":
+            winner = destination.winner_over(press)
+            if winner is not None:
+                return await _overtaken(client, session, winner, preset, _since(began))
+            if destination.newest is not None and destination.newest.id not in view.sessions:
+                leaving = (*leaving, destination.newest)
+            destination.won(press, session)
+        try:
+            hold, hold_error = await _hold(client, offer.session_id, preset)
+        except ApiError as error:
+            winner = destination.winner_over(press)
+            if winner is not None:
+                return await _overtaken(client, session, winner, preset, _since(began))
+            return _failed(error, offer.stream_name, stream_id, preset, leaving, _since(began))
+        replaced, not_ended = await _end(client, leaving)
     return TakeResult(
         outcome="taken",
         text=_words(offer, preset, hold_error, replaced, not_ended),
@@ -124,13 +157,62 @@ async def take(client: BrokerClient, view: TakeView, stream_id: str, preset: Pre
     )
 
 
+def _leaving(view: TakeView, preset: PresetRow, but: str = "") -> tuple[SessionRow, ...]:
+    """What has to make room for a take to this preset; ``but`` is the session that stays."""
+    if preset.mode != "replace":
+        return ()
+    return tuple(session for session in shown_at(view, preset) if session.id != but)
+
+
+def _session(offer: Offer, view: TakeView, preset: PresetRow) -> SessionRow:
+    """The session of an offer, before the board shows it."""
+    stream, now = view.streams.get(offer.stream_id), time.time()
+    return SessionRow(
+        id=offer.session_id,
+        stream_id=offer.stream_id,
+        stream_name=offer.stream_name,
+        stream_type=offer.stream_type,
+        publisher_id=stream.publisher_id if stream is not None else "",
+        publisher_address=offer.publisher_address,
+        publisher_port=offer.publisher_port,
+        consumer_id=preset.consumer_id,
+        consumer_address=preset.consumer_address,
+        consumer_port=preset.consumer_port,
+        protocol=offer.protocol,
+        transport_config=offer.transport_config,
+        config=preset.config,
+        started_at=now,
+        expires_at=now + SESSION_TTL,
+    )
+
+
+async def _overtaken(
+    client: BrokerClient, session: SessionRow, winner: SessionRow, preset: PresetRow, milliseconds: float
+) -> TakeResult:
+    """The offer came after that of a later press: give it back."""
+    _, not_ended = await _end(client, (session,))
+    text = f"{session.stream_name} was not put on {preset.name}: "
+    text += f"{winner.stream_name} was asked for later, and is there."
+    return TakeResult(
+        "failed",
+        text + _still_there(not_ended),
+        session.stream_id,
+        preset,
+        not_ended=not_ended,
+        code="overtaken",
+        milliseconds=milliseconds,
+    )
+
+
 async def _hold(client: BrokerClient, session_id: str, preset: PresetRow) -> tuple[HoldRow | None, str]:
-    """Hold the session if the preset says so."""
+    """Hold the session if the preset says so. Raises ``ApiError`` 404 for a session that is gone already."""
     if preset.held_by != "console":
         return None, ""
     try:
         return await client.hold(session_id, preset.id or None), ""
     except ApiError as error:
+        if error.status == 404:
+            raise
         return None, error.text
 
 
@@ -165,14 +247,18 @@ def _words(
     if hold_error:
         text += f" Callboard could not hold it, so it ends after {SESSION_TTL:.0f} s unless its consumer beats it: "
         text += _sentence(hold_error)
-    for left in not_ended:
-        text += f" {left.session.stream_name} did not end: {_sentence(left.text)}"
-    return text
+    return text + _still_there(not_ended)
 
 
-def _already(session: SessionRow, preset: PresetRow) -> TakeResult:
+def _still_there(not_ended: tuple[NotEnded, ...]) -> str:
+    return "".join(f" {left.session.stream_name} did not end: {_sentence(left.text)}" for left in not_ended)
+
+
+def _already(session: SessionRow, preset: PresetRow, others: tuple[SessionRow, ...]) -> TakeResult:
     since = time.strftime("%H:%M:%S", time.localtime(session.started_at))
     text = f"{session.stream_name} is already on {preset.name}, since {since}. Nothing was sent."
+    if others:
+        text += f" {_names(others)} {'are' if len(others) > 1 else 'is'} there too: kick what should go."
     return TakeResult("already", text, session.stream_id, preset, already=session)
 
 

@@ -87,7 +87,7 @@ class Rows:
         return row
 
     def carried_by(self, preset: PresetRow) -> Iterator[SessionRow]:
-        """Sessions held for the preset, and those of its very consumer that are held for no preset."""
+        """Sessions held for the preset, and those of its very consumer that are held for no preset there is."""
         for hold in self.holds_by_preset.get(preset.id, {}).values():
             if hold.session_id in self.sessions:
                 yield self.sessions[hold.session_id]
@@ -99,14 +99,14 @@ class Rows:
         """Presets that carry ``session``: the one it is held for, else those with its very consumer."""
         held_for = self._held_for(session)
         if held_for:
-            if held_for in self.presets:
-                yield self.presets[held_for]
+            yield self.presets[held_for]
             return
         yield from self.presets_by_consumer.get(_consumer(session), {}).values()
 
     def _held_for(self, session: SessionRow) -> str:
+        """The preset that a session is held for; empty when there is none, or none any more."""
         hold = self.hold_by_session.get(session.id)
-        return hold.preset_id or "" if hold is not None else ""
+        return hold.preset_id if hold is not None and hold.preset_id in self.presets else ""
 
     def _unlink_session(self, row_id: str) -> None:
         if (old := self.sessions.get(row_id)) is not None:

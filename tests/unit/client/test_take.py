@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from app.client.api import BrokerClient
 from app.client.snapshot import Board
 from app.client.take import TakeResult, carried, take
 from app.contract import HoldRow, PresetRow, SessionRow, StreamRow
+from app.models.rows import Rows
 
 CAMERA_A, CAMERA_B = "stream-a", "stream-b"
 
@@ -75,12 +77,22 @@ class House:
     bodies: dict[str, Any] = field(default_factory=dict)
     board: Board = field(default_factory=Board)
     client: BrokerClient = field(default_factory=lambda: BrokerClient("http://127.0.0.1:9"))
+    pauses: dict[str, tuple[asyncio.Event, asyncio.Event]] = field(default_factory=dict)
+
+    def pause(self, line: str) -> tuple[asyncio.Event, asyncio.Event]:
+        """Say when ``line`` is asked, and answer it when told."""
+        self.pauses[line] = asyncio.Event(), asyncio.Event()
+        return self.pauses[line]
 
     async def handle(self, request: Request) -> Response:
         line = f"{request.method} {request.url.path}"
         self.asked.append(line)
         body = await request.body()
         self.bodies[line] = json.loads(body) if body else None
+        if line in self.pauses:
+            asked, answer = self.pauses[line]
+            asked.set()
+            await answer.wait()
         status, answer = self.answers.get(line, (500, {"detail": f"nobody expected {line}"}))
         return JSONResponse(answer, status)
 
@@ -132,6 +144,14 @@ async def house(http: Callable[..., Awaitable[str]]) -> Any:
 def carry_a(house: House) -> None:
     """Camera A is on the wall already."""
     house.board.sessions = {"session-a": session("session-a", CAMERA_A, "Camera A")}
+
+
+def hold(house: House, session_id: str, preset_id: str | None) -> None:
+    """Callboard holds that session for a preset."""
+    row = HoldRow(
+        id=f"hold-of-{session_id}", session_id=session_id, stream_id="", operator="ann", preset_id=preset_id, since=1.0
+    )
+    house.board.holds[row.id] = row
 
 
 async def test_a_free_destination(house: House) -> None:
@@ -257,8 +277,139 @@ async def test_a_session_that_does_not_end_is_said(house: House) -> None:
     assert result.text == "Camera B is on LED wall. Camera A did not end: The journal is away."
 
 
+async def test_the_later_of_two_presses_wins(house: House) -> None:
+    """B answers while A, which was pressed first, is still being asked; A's offer comes last and must not stay."""
+    asked, answer = house.pause(REQUEST_A)
+    first = asyncio.ensure_future(house.take(CAMERA_A, preset()))
+    await asyncio.wait_for(asked.wait(), 5.0)
+    later = await house.take(CAMERA_B, preset())
+    assert later.ok
+    answer.set()
+    overtaken = await asyncio.wait_for(first, 5.0)
+    assert house.asked[-1] == STOP_A
+    assert house.asked.count(HOLD) == 1
+    assert not overtaken.ok
+    assert (overtaken.outcome, overtaken.code) == ("failed", "overtaken")
+    assert overtaken.text == "Camera A was not put on LED wall: Camera B was asked for later, and is there."
+    assert overtaken.offer is None
+
+
+async def test_a_take_that_a_later_one_ended_before_its_hold_says_so(house: House) -> None:
+    house.answers[HOLD] = (404, {"detail": "Session not found or expired", "code": "expired"})
+    asked, answer = house.pause(HOLD)
+    first = asyncio.ensure_future(house.take(CAMERA_A, preset()))
+    await asyncio.wait_for(asked.wait(), 5.0)
+    assert (
+        await house.take(CAMERA_B, preset(held_by="consumer"))
+    ).text == "Camera B is on LED wall; it replaced Camera A."
+    answer.set()
+    assert (await asyncio.wait_for(first, 5.0)).code == "overtaken"
+
+
+async def test_an_overtaken_session_that_does_not_end_is_said(house: House) -> None:
+    house.answers[STOP_A] = (503, {"detail": "The journal is away"})
+    asked, answer = house.pause(REQUEST_A)
+    first = asyncio.ensure_future(house.take(CAMERA_A, preset()))
+    await asyncio.wait_for(asked.wait(), 5.0)
+    await house.take(CAMERA_B, preset())
+    answer.set()
+    assert (await asyncio.wait_for(first, 5.0)).text.endswith("Camera A did not end: The journal is away.")
+
+
+async def test_of_two_presses_that_are_answered_in_order_the_first_is_replaced(house: House) -> None:
+    """The view does not show the session of the first yet: the feed is a batch behind the answers."""
+    asked_a, answer_a = house.pause(REQUEST_A)
+    first = asyncio.ensure_future(house.take(CAMERA_A, preset()))
+    await asyncio.wait_for(asked_a.wait(), 5.0)
+    asked_b, answer_b = house.pause(REQUEST_B)
+    second = asyncio.ensure_future(house.take(CAMERA_B, preset()))
+    await asyncio.wait_for(asked_b.wait(), 5.0)
+    answer_a.set()
+    assert (await asyncio.wait_for(first, 5.0)).ok
+    answer_b.set()
+    result = await asyncio.wait_for(second, 5.0)
+    assert result.text == "Camera B is on LED wall; it replaced Camera A."
+    assert house.asked[-1] == STOP_A
+    (replaced,) = result.replaced
+    assert (replaced.id, replaced.stream_id, replaced.consumer_id) == ("session-a", CAMERA_A, "wall")
+
+
+async def test_takes_to_other_destinations_do_not_meddle(house: House) -> None:
+    asked, answer = house.pause(REQUEST_A)
+    first = asyncio.ensure_future(house.take(CAMERA_A, preset()))
+    await asyncio.wait_for(asked.wait(), 5.0)
+    assert (await house.take(CAMERA_B, preset(id="preset-desk", consumer_port=7000))).ok
+    answer.set()
+    assert (await asyncio.wait_for(first, 5.0)).ok
+    assert STOP_A not in house.asked
+
+
+async def test_a_failed_later_press_overtakes_nobody(house: House) -> None:
+    house.answers[REQUEST_B] = (502, {"detail": "no"})
+    asked, answer = house.pause(REQUEST_A)
+    first = asyncio.ensure_future(house.take(CAMERA_A, preset()))
+    await asyncio.wait_for(asked.wait(), 5.0)
+    assert not (await house.take(CAMERA_B, preset())).ok
+    answer.set()
+    assert (await asyncio.wait_for(first, 5.0)).ok
+    assert STOP_A not in house.asked
+
+
+async def test_what_came_to_the_destination_during_the_negotiation_leaves_too(house: House) -> None:
+    asked, answer = house.pause(REQUEST_B)
+    second = asyncio.ensure_future(house.take(CAMERA_B, preset()))
+    await asyncio.wait_for(asked.wait(), 5.0)
+    carry_a(house)  # another console has put it there
+    answer.set()
+    result = await asyncio.wait_for(second, 5.0)
+    assert house.asked == [REQUEST_B, HOLD, STOP_A]
+    assert [row.id for row in result.replaced] == ["session-a"]
+
+
+async def test_what_the_view_shows_of_the_take_itself_stays(house: House) -> None:
+    """The feed may be faster than the answer."""
+    asked, answer = house.pause(REQUEST_A)
+    taking = asyncio.ensure_future(house.take(CAMERA_A, preset()))
+    await asyncio.wait_for(asked.wait(), 5.0)
+    carry_a(house)
+    answer.set()
+    assert (await asyncio.wait_for(taking, 5.0)).ok
+    assert house.asked == [REQUEST_A, HOLD]
+
+
+async def test_b_that_is_gone_before_it_is_held_leaves_a_where_it_is(house: House) -> None:
+    carry_a(house)
+    house.answers[HOLD] = (404, {"detail": "Session not found or expired", "code": "expired"})
+    result = await house.take(CAMERA_B, preset())
+    assert house.asked == [REQUEST_B, HOLD]
+    assert (result.ok, result.outcome) == (False, "gone")
+    assert result.text == "Camera B is gone: Session not found or expired. Camera A stays on LED wall."
+
+
+async def test_two_presets_of_one_consumer_are_one_destination(house: House) -> None:
+    carry_a(house)
+    hold(house, "session-a", "preset-of-the-same-wall")
+    result = await house.take(CAMERA_B, preset())
+    assert house.asked == [REQUEST_B, HOLD, STOP_A]
+    assert [row.id for row in result.replaced] == ["session-a"]
+
+
+async def test_two_pictures_on_one_destination_are_said_when_one_is_asked_for_again(house: House) -> None:
+    house.board.sessions = {
+        "session-a": session("session-a", CAMERA_A, "Camera A"),
+        "session-b": session("session-b", CAMERA_B, "Camera B"),
+    }
+    result = await house.take(CAMERA_A, preset())
+    assert result.outcome == "already"
+    assert result.text.endswith("Nothing was sent. Camera B is there too: kick what should go.")
+    assert house.asked == []
+    assert (await house.take(CAMERA_A, preset(mode="add"))).text.endswith("Nothing was sent.")
+
+
 def test_what_a_preset_carries() -> None:
-    board = Board()
+    house = House()
+    board = house.board
+    board.presets = {one: preset(id=one) for one in ("preset-wall", "preset-2")}
     board.sessions = {
         "mine": session("mine", CAMERA_A, "Camera A"),
         "other input": session("other input", CAMERA_A, "Camera A", port=5962),
@@ -267,11 +418,20 @@ def test_what_a_preset_carries() -> None:
         "held for another": session("held for another", CAMERA_B, "Camera B"),
         "held for none": session("held for none", CAMERA_B, "Camera B"),
     }
-    for number, (held, preset_id) in enumerate(
-        {"held for me": "preset-wall", "held for another": "preset-2", "held for none": None}.items()
-    ):
-        hold = HoldRow(
-            id=f"h{number}", session_id=held, stream_id=CAMERA_B, operator="ann", preset_id=preset_id, since=1.0
-        )
-        board.holds[hold.id] = hold
-    assert [row.id for row in carried(board, preset())] == ["mine", "held for me", "held for none"]
+    board.sessions["held for a deleted one"] = session("held for a deleted one", CAMERA_B, "Camera B")
+    hold(house, "held for me", "preset-wall")
+    hold(house, "held for another", "preset-2")
+    hold(house, "held for none", None)
+    hold(house, "held for a deleted one", "deleted")
+    assert [row.id for row in carried(board, preset())] == [
+        "mine",
+        "held for me",
+        "held for none",
+        "held for a deleted one",
+    ]
+    rows = Rows()
+    for table, found in (("session", board.sessions), ("hold", board.holds), ("preset", board.presets)):
+        for row in found.values():
+            rows.put(table, row)
+    for chosen in board.presets.values():  # the window shows what a take goes by
+        assert {row.id for row in rows.carried_by(chosen)} == {row.id for row in carried(board, chosen)}

@@ -273,6 +273,16 @@ def test_which_preset_carries_what_follows_holds_and_consumers(board: Board) -> 
     assert [row.id for row in board.store.presets_on("cam")] == ["wall", "other"]
 
 
+def test_what_was_held_for_a_deleted_preset_is_on_whichever_has_its_consumer(board: Board) -> None:
+    cam = session("one", "cam")
+    board.show(stream("cam"), cam, preset("wall"), hold("h", cam, "wall"))
+    board.send(board.feed.gone("preset.deleted", "wall", "deleted"))
+    assert board.last().touched == {"stream": {"cam"}, "session": {"one"}}
+    board.send(board.feed.put("preset.saved", preset("wall again")))
+    assert [row.id for row in board.store.carried_by("wall again")] == ["one"]
+    assert [row.id for row in board.store.presets_on("cam")] == ["wall again"]
+
+
 def test_a_preset_that_changes_its_consumer_touches_old_and_new(board: Board) -> None:
     board.show(
         stream("cam"), stream("mic"), session("one", "cam"), session("two", "mic", "amp", consumer_address="10.0.1.7")
