@@ -6,6 +6,7 @@ Called by ``main.py`` first and last. The lock is the operating system's, so ``k
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import IO
@@ -64,12 +65,15 @@ class Instance:
             self._file = None
             text = f"The data folder {self._folder.path} is in use by another broker (process {pid})."
             raise PortInUse(text) from None
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
         try:
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(f"{os.getpid()}\n")
+            self._file.flush()
             self._check_layout()
+        except OSError as error:
+            self.release()
+            raise ConfigError(f"The data folder {self._folder.path} cannot be written: {error.strerror}.") from error
         except ConfigError:
             self.release()
             raise
@@ -92,10 +96,12 @@ class Instance:
         """Give the folder up; safe to call twice."""
         if self._file is None:
             return
+        file, self._file = self._file, None
         self._folder.broker.unlink(missing_ok=True)
-        self._file.truncate(0)
-        self._file.close()
-        self._file = None
+        with contextlib.suppress(OSError):  # text that a full disk did not take is flushed again here
+            file.truncate(0)
+        with contextlib.suppress(OSError):
+            file.close()
 
     def _check_layout(self) -> None:
         path = self._folder.layout

@@ -22,13 +22,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 from app import __version__, logs
 from app.config import ServeConfig
 from app.contract import PROTOCOL, Hello, Row
+from app.errors import ConfigError
 from app.logs import get_logger
 from app.paths import DataFolder
 from app.server.access import Access
@@ -115,7 +116,8 @@ class Broker:
         instance = Instance(self.folder)
         instance.acquire()
         cleanup.callback(instance.release)
-        token = await asyncio.to_thread(establish_token, self.folder, os.environ)
+        with _writing(self.folder):
+            token = await asyncio.to_thread(establish_token, self.folder, os.environ)
         cleanup.push_async_callback(self.tasks.stop, 3.0)
 
         self.database = Database(self.folder.database)
@@ -135,7 +137,8 @@ class Broker:
         bus = self.bus = await self._start_bus(cleanup)
         await self._start_state(bus, cleanup)
         await self._start_listener(main_socket, cleanup)
-        instance.announce(self.config.name, self.exposure.host, self.urls, PROTOCOL)
+        with _writing(self.folder):
+            instance.announce(self.config.name, self.exposure.host, self.urls, PROTOCOL)
         log.info("broker is ready", version=__version__, data_dir=str(self.folder.path), **self.urls)
         return {"ready": True, "pid": os.getpid(), **self.urls}
 
@@ -249,6 +252,15 @@ class Broker:
             "callboard_asyncio_tasks": len(asyncio.all_tasks()),
             **parts,
         }
+
+
+@contextmanager
+def _writing(folder: DataFolder) -> Iterator[None]:
+    """A folder that cannot be written, because it is full or somebody else's, is told in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"The data folder {folder.path} cannot be written: {error.strerror}.") from error
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
