@@ -6,6 +6,8 @@ nobody expected into one log line and the dialect's own 500. Refusals look as th
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
@@ -22,6 +24,9 @@ from app.server.access.token import Access
 log = get_logger("access")
 
 BODY_LIMIT = 1024 * 1024
+SWALLOWED = 16 * 1024 * 1024
+SWALLOWS_WITHIN = 1.0
+"""How much of a body that is refused for its size is read nevertheless, and how long each piece of it may take."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 STATUS = {"forbidden": 403, "too_large": 413, "malformed": 400, "internal": 500}
 TOLD_EVERY = 60.0
@@ -168,6 +173,7 @@ class Guard:
         response.raw_headers.append((b"x-request-id", request_id(scope).encode()))
         if code == "too_large":
             response.raw_headers.append((b"connection", b"close"))
+            await _swallow(scope, receive)
         self._count(response.status_code)
         await response(scope, receive, send)
 
@@ -182,6 +188,20 @@ class Guard:
             self._told.clear()
         self._told[about] = now
         log.warning("request refused", client=about[0], path=scope["path"], reason=refusal.message)
+
+
+async def _swallow(scope: Scope, receive: Receive) -> None:
+    """Read on, within bounds: a connection that is closed on unread data takes the answer away from its client."""
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        return  # it waits for our word before it sends its body, and gets a better one
+    left = SWALLOWED
+    with contextlib.suppress(TimeoutError):
+        while left > 0:
+            async with asyncio.timeout(SWALLOWS_WITHIN):
+                message = await receive()
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                return
+            left -= len(message.get("body", b""))
 
 
 def _check_encoding(scope: Scope) -> None:
