@@ -42,6 +42,8 @@ CALL_TIMEOUT = 10.0
 TAKE_TIMEOUT = NEGOTIATION_TIMEOUT + 4.0
 """A negotiation may wait its whole time-out in the broker before the answer starts."""
 
+CODE_HEADER = "X-Callboard-Code"
+"""In which the Maestra dialect, whose bodies say ``{"detail"}`` alone, tells which of several errors a status means."""
 CODES = {
     400: "invalid",
     401: "unauthorised",
@@ -56,7 +58,7 @@ CODES = {
     503: "unavailable",
     504: "no_answer",
 }
-"""Code of an answer that does not carry one itself (the Maestra dialect says ``{"detail"}`` alone)."""
+"""Code of an answer that does not carry one itself."""
 
 T = TypeVar("T")
 
@@ -323,7 +325,7 @@ class BrokerClient:
 
     async def healthz(self) -> dict[str, Any]:
         """The broker's health, whether it is well (200) or not (503)."""
-        status, body = await self._send("GET", "/healthz", None, None, CALL_TIMEOUT)
+        status, body, _ = await self._send("GET", "/healthz", None, None, CALL_TIMEOUT)
         if status not in (200, 503):
             raise self._refusal(status, body)
         return self._decode(body, dict[str, Any])
@@ -337,14 +339,17 @@ class BrokerClient:
         headers = {}
         if self.operator:
             headers["X-Callboard-Operator"] = quote(self.operator, safe=" !#$&'()*+,/:;=?@[]")
-        return httpx.AsyncClient(
-            base_url=self.base_url,
-            headers=headers,
-            verify=ssl_context_for(self.base_url),
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=30.0),
-        )
+        try:
+            return httpx.AsyncClient(
+                base_url=self.base_url,
+                headers=headers,
+                verify=ssl_context_for(self.base_url),
+                trust_env=False,
+                follow_redirects=False,
+                limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=30.0),
+            )
+        except httpx.InvalidURL as error:
+            raise ApiError(0, "unreachable", f"{self.base_url} is not the address of a machine: {error}") from error
 
     async def _call(
         self,
@@ -356,10 +361,10 @@ class BrokerClient:
         timeout: float = CALL_TIMEOUT,
     ) -> bytes:
         """Send one request; the body of a 2xx answer, or ``ApiError``."""
-        status, answer = await self._send(method, path, body, query, timeout)
+        status, answer, code = await self._send(method, path, body, query, timeout)
         if 200 <= status < 300:
             return answer
-        raise self._refusal(status, answer)
+        raise self._refusal(status, answer, code)
 
     async def _send(
         self,
@@ -368,15 +373,19 @@ class BrokerClient:
         body: Mapping[str, Any] | None,
         query: Mapping[str, Any] | None,
         timeout: float,
-    ) -> tuple[int, bytes]:
-        """Status and body of one request; ``ApiError`` with status 0 when no answer came."""
+    ) -> tuple[int, bytes, str]:
+        """Status, body and code of one request; ``ApiError`` with status 0 when no answer came."""
         await self.open()
         import httpx
 
         http = self._http
         if http is None:
             raise ApiError(0, "closed", "The client was closed.")
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers = {}
+        if self.token:
+            if not (self.token.isascii() and self.token.isprintable()):
+                raise ApiError(0, "unauthorised", "The token has characters that no token has: copy it once more.")
+            headers["Authorization"] = f"Bearer {self.token}"
         content = None
         if body is not None:
             content = msgspec.json.encode(body)
@@ -393,13 +402,13 @@ class BrokerClient:
         except httpx.HTTPError as error:
             text = f"No broker answers at {self.base_url}: {str(error) or type(error).__name__}"
             raise ApiError(0, "unreachable", text) from error
-        return answer.status_code, answer.content
+        return answer.status_code, answer.content, answer.headers.get(CODE_HEADER, "")
 
-    def _refusal(self, status: int, body: bytes) -> ApiError:
+    def _refusal(self, status: int, body: bytes, told: str = "") -> ApiError:
         """The error that an answer outside 2xx stands for."""
         text, code = error_text(body)
-        fallback = CODES.get(status, "failed")
-        return ApiError(status, code or fallback, text or f"The broker answered {status}.", error_list(body))
+        code = code or told or CODES.get(status, "failed")
+        return ApiError(status, code, text or f"The broker answered {status}.", error_list(body))
 
     def _decode(self, body: bytes, shape: type[T]) -> T:
         """A body as its shape; a broker that answers something else is an error, not a traceback."""

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from app.errors import CallboardError
 
+CODE_HEADER = b"x-callboard-code"
 STATUS = {
     "not_found": 404,
     "expired": 404,
@@ -48,8 +49,13 @@ class Json(Response):
 
 
 def refuse(code: str, message: str) -> Response:
-    """An error as the guard and the routes send it."""
-    return Json(msgspec.json.encode({"detail": message}), STATUS.get(code, 500))
+    """An error as the guard and the routes send it.
+
+    The seed's body has no place for the code, and one status stands for several; so a header tells it to the console.
+    """
+    response = Json(msgspec.json.encode({"detail": message}), STATUS.get(code, 500))
+    response.raw_headers.append((CODE_HEADER, code.encode("latin-1", "replace")))
+    return response
 
 
 def render(error: CallboardError) -> Response:
