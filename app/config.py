@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -176,8 +177,8 @@ def _convert(name: str, value: Any, place: str) -> Any:
         return converted.expanduser().absolute()
     if name in ("host", "name") and not converted.strip():
         raise ConfigError(f"{place}: may not be empty.")
-    if name == "nats_url" and not converted.startswith(("nats://", "tls://")):
-        raise ConfigError(f"{place}: {value!r} is not the URL of a NATS server; it begins with nats:// or tls://.")
+    if name == "nats_url":
+        check_nats_url(converted, place)
     return converted
 
 
@@ -210,6 +211,19 @@ def check_network(text: str, place: str) -> str:
         raise ConfigError(
             f"{place}: {text!r} is not a network; write it like 192.168.1.0/24, or one address like 192.168.1.20."
         ) from None
+
+
+def check_nats_url(text: str, place: str) -> None:
+    """The URL of one NATS server, without the secret that it may carry in the message."""
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme == "nats" and bool(parts.hostname) and parts.port != 0 and "," not in parts.netloc
+    except ValueError:
+        fits = False
+    if text.startswith("tls://"):
+        raise ConfigError(f"{place}: TLS is not part of this version yet; use nats://.")
+    if not fits:
+        raise ConfigError(f"{place}: this is not the URL of a NATS server; write it like nats://10.0.0.5:4222.")
 
 
 def is_loopback(host: str) -> bool:
