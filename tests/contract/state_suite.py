@@ -288,6 +288,15 @@ class StateSuite:
         await venue.stop_and_restart(away=100_000)
         assert venue.state.streams[stream.id].last_heartbeat == heard
 
+    async def test_a_row_survives_a_kill_in_the_first_second_of_another_boot(self, venue: Venue) -> None:
+        gone = await venue.state.advertise(venue.stream())
+        await venue.advance(2)
+        await venue.state.withdraw(gone.id)
+        await venue.stop_and_restart()
+        row = await venue.state.advertise(venue.stream())
+        await venue.kill_and_restart()
+        assert list(venue.state.streams) == [row.id]
+
     async def test_durations_outlive_a_restart(self, venue: Venue) -> None:
         stream = await venue.state.advertise(venue.stream())
         session = await venue.state.open_session(venue.session(stream))

@@ -83,7 +83,13 @@ def _engine(url: URL, size: int, **options: Any) -> AsyncEngine:
 
 def _set_up(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    _pragmas(connection, f"busy_timeout = {BUSY_WAIT_MS}", "journal_mode = WAL", "synchronous = NORMAL", "cache_size = -16384")
+    _pragmas(
+        connection,
+        f"busy_timeout = {BUSY_WAIT_MS}",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        "cache_size = -16384",
+    )
 
 
 def _set_up_reader(connection: Any, _record: Any) -> None:

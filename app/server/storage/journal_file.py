@@ -260,10 +260,12 @@ class JournalFile:
             connection.execute("BEGIN IMMEDIATE")
             self._check_schema(connection)
             connection.execute("COMMIT")
+            newest = connection.execute("SELECT coalesce(max(n), 0) FROM outbox").fetchone()[0]
         except Exception:
             connection.close()
             raise
         self.connection = connection
+        self._last_record = max(self._last_record, newest)  # a commit that failed may be there after all
 
     def _check_schema(self, connection: sqlite3.Connection) -> None:
         known = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0]
@@ -289,5 +291,4 @@ class JournalFile:
         found = [LiveRecord(*row) for row in rows]
         execute("DELETE FROM deadlines WHERE n NOT IN (SELECT n FROM live)")
         alive, wall = execute("SELECT monotonic, wall FROM alive").fetchone() or (float("-inf"), 0.0)
-        self._last_record = execute("SELECT coalesce(max(n), 0) FROM outbox").fetchone()[0]
         return Recovered(found, alive, wall, found[-1].n if found else 0, self._last_record)

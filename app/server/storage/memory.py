@@ -122,7 +122,8 @@ class MemoryState:
             self._upkeep.dirty.add(entry)
         self._upkeep.owe_later(survived.change)
         with contextlib.suppress(Unavailable):
-            await self.flush()
+            # Also without rows: deadlines of this boot mean nothing beside the alive mark of another one.
+            await self._upkeep.flush(self._monotonic(), self._clock())
         for kind, row_id in survived.gone:
             gone = Gone(reason="expired", text="its time had run out when the broker ended")
             self._events.publish(kind, row_id, gone)

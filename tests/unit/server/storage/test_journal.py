@@ -153,6 +153,40 @@ async def test_a_broken_connection_is_replaced(bench: Bench, monkeypatch: pytest
     assert numbers(await recovered_from(bench.path)) == [1, 3]
 
 
+class _AmbiguousDisk:
+    """A connection whose commits are on the disk and reported as failed once, as a failing fsync does."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, text: str, *values: Any) -> sqlite3.Cursor:
+        cursor = self._connection.execute(text, *values)
+        if text == "COMMIT":
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+            raise error
+        return cursor
+
+
+async def test_a_commit_that_failed_and_was_written_after_all_blocks_nothing(bench: Bench) -> None:
+    await bench.journal.open()
+    file = bench.journal._file
+
+    def break_disk(connection: sqlite3.Connection) -> None:
+        file.connection = _AmbiguousDisk(connection)  # type: ignore[assignment]
+
+    await bench.on_the_writer(break_disk)
+    with pytest.raises(Unavailable, match="the disk reports an error"):
+        await bench.journal.commit(put(1).record("r", b"reported as lost"))
+    await bench.journal.commit(put(2).record("r", b"answered"))
+    found = await bench.journal.read_outbox(5)
+    assert [record.body for record in found] == [b"reported as lost", b"answered"]
+    assert bench.journal.last_record == found[-1].n
+
+
 async def test_a_full_queue_refuses_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "QUEUE_LIMIT", 50)
     await bench.journal.open()
