@@ -1,14 +1,16 @@
 """Tokens of remote brokers, in the operating system's keyring.
 
 Called by the Settings page and by ``--broker`` (window and one-line verbs). A keyring may ask its user and may hang,
-so every call runs in a thread with a time-out. ``CredentialsError`` carries one sentence for the operator, also for a
+so every call has a time-out and a thread of its own, for which nobody waits at the end. ``CredentialsError`` carries one sentence for the operator, also for a
 machine that has no keyring at all. No Qt; keyring is imported in that thread.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TypeVar
 
 from app.client.transport import base_url_of
@@ -62,16 +64,26 @@ class Credentials:
         return ""
 
     async def _ask(self, question: Callable[[], T]) -> T:
+        answer: Future[T] = Future()
+        answer.set_running_or_notify_cancel()
+
+        def ask() -> None:
+            try:
+                answer.set_result(_translated(question))
+            except CredentialsError as error:
+                answer.set_exception(error)
+
+        threading.Thread(target=ask, name="keyring", daemon=True).start()
         try:
             async with asyncio.timeout(self._timeout):
-                return await asyncio.to_thread(_translated, question)
+                return await asyncio.wrap_future(answer)
         except TimeoutError as error:
             raise CredentialsError(f"The keyring did not answer within {self._timeout:g} s.") from error
 
 
 def _translated(question: Callable[[], T]) -> T:
     """Ask in this thread; what keyring raises becomes one error with one sentence."""
-    from keyring.errors import KeyringError, KeyringLocked, NoKeyringError
+    from keyring.errors import KeyringLocked, NoKeyringError
 
     try:
         return question()
@@ -79,7 +91,7 @@ def _translated(question: Callable[[], T]) -> T:
         raise CredentialsError(NO_KEYRING) from error
     except KeyringLocked as error:
         raise CredentialsError(f"The keyring is locked: {error}", code="keyring_locked") from error
-    except (KeyringError, OSError, RuntimeError) as error:
+    except Exception as error:  # each back end has errors of its own besides KeyringError
         raise CredentialsError(f"The keyring failed: {error}", code="keyring_failed") from error
 
 

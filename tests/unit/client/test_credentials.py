@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -91,6 +92,7 @@ async def test_reading_without_a_keyring_says_so(own: Memory) -> None:
         (keyring.errors.KeyringLocked("locked"), "keyring_locked"),
         (keyring.errors.KeyringError("broken"), "keyring_failed"),
         (ConnectionRefusedError("no bus"), "keyring_failed"),
+        (LookupError("a back end's own"), "keyring_failed"),
     ],
 )
 async def test_a_keyring_that_fails_is_one_sentence(own: Memory, error: Exception, code: str) -> None:
@@ -98,6 +100,22 @@ async def test_a_keyring_that_fails_is_one_sentence(own: Memory, error: Exceptio
     with pytest.raises(CredentialsError) as caught:
         await Credentials().get("stage:8080")
     assert caught.value.code == code
+
+
+def test_a_keyring_that_hangs_does_not_keep_a_one_line_verb(own: Memory) -> None:
+    own.gate.clear()
+    ended = threading.Event()
+
+    def verb() -> None:
+        with pytest.raises(CredentialsError):
+            asyncio.run(Credentials(timeout=0.1).get("stage:8080"))
+        ended.set()
+
+    threading.Thread(target=verb, daemon=True).start()
+    try:
+        assert ended.wait(5.0)
+    finally:
+        own.gate.set()
 
 
 async def test_a_keyring_that_hangs_does_not_hang_the_console(own: Memory) -> None:
