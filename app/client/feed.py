@@ -6,6 +6,7 @@ DESIGN.md §4: a gap, a silence or a broken connection leads to a new snapshot, 
 * Messages reach ``on_message`` in order and without a gap; a diff that does not follow is not handed on.
 * ``on_link`` gets a ``Link`` at each change; only ``live`` means that what is shown is true now.
 * A resync is a new connection: the broker answers each connection with a whole snapshot.
+* A listener that fails is told to the loop's exception handler, and costs this connection, not the feed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ LARGEST_MESSAGE = 32 * 1024 * 1024
 """A snapshot part is at most 1,000 rows; anything beyond this is not a feed."""
 
 LinkState = Literal["connecting", "live", "down"]
-LinkCode = Literal["", "unreachable", "refused", "protocol", "stale", "gap", "closed", "bad_message"]
+LinkCode = Literal["", "unreachable", "refused", "protocol", "stale", "gap", "closed", "bad_message", "failed"]
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class FeedClient:
             self.resync()
 
     async def run(self) -> None:
-        """Run until cancelled. Raises nothing of its own."""
+        """Run until cancelled."""
         self._on_link(self.link)
         await asyncio.to_thread(importlib.import_module, "websockets.asyncio.client")
         while True:
@@ -184,6 +185,9 @@ class FeedClient:
                 await self._connection()
             except _Broken as broken:
                 await self._pause(broken)
+            except Exception as error:  # noqa: BLE001 - told to the loop's exception handler
+                asyncio.get_running_loop().call_exception_handler({"message": "the feed", "exception": error})
+                await self._pause(_Broken("failed", f"This console failed on what the broker sent: {error}."))
 
     # -- one connection ----------------------------------------------------------------------------------------
 

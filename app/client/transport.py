@@ -28,6 +28,10 @@ def base_url_of(text: str) -> str:
         raise ConfigError(f"{text!r} is not a broker's address: it begins with http:// or https://")
     if not host or any(character.isspace() or ord(character) < 32 for character in host):
         raise ConfigError(f"{text!r} is not a broker's address: the host is missing")
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise ConfigError(f"{text!r} is not a broker's address: no machine can be called {host!r}") from error
     host = WILDCARDS.get(host, host)
     place = f"[{host}]" if ":" in host else host
     if port is not None:

@@ -53,6 +53,23 @@ async def test_who_asks_is_in_the_headers(http: Http) -> None:
     assert seen[0].query_params["stream_type"] == "ndi"
 
 
+@pytest.mark.parametrize("token", ["tök", "one\ntwo", "“quoted”"])
+async def test_a_token_that_cannot_be_one_is_said_and_not_shown(token: str) -> None:
+    async with BrokerClient("http://127.0.0.1:9", token) as client:
+        with pytest.raises(ApiError, match="token") as caught:
+            await client.streams()
+    assert caught.value.code == "unauthorised"
+    assert token not in caught.value.text
+    assert repr(token)[1:-1] not in caught.value.text
+
+
+async def test_an_address_that_no_name_can_be_is_said() -> None:
+    async with BrokerClient("http://☃.example:8080") as client:
+        with pytest.raises(ApiError, match="☃") as caught:
+            await client.streams()
+    assert caught.value.code == "unreachable"
+
+
 async def test_without_a_token_none_is_sent(http: Http) -> None:
     seen: list[Request] = []
 

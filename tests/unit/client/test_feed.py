@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.client.feed import BACKOFF_FIRST, BACKOFF_LAST, Numbers, backoff_delay
-from app.contract import Diff, Event, Pulse, Snapshot
+from app.contract import Diff, Event, FeedMessage, Pulse, Snapshot
 from tests.unit.client.conftest import FeedServer, Listener, Peer
 
 Listen = Callable[..., Listener]
@@ -96,6 +98,28 @@ async def test_silence_is_down_and_the_next_beat_is_live(feed_server: FeedServer
     await peer.pulse(3)
     await listener.link("live")
     assert feed_server.peers.empty()
+
+
+async def test_a_listener_that_fails_is_told_of_and_the_feed_goes_on(feed_server: FeedServer, listen: Listen) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    listener = listen(feed_server.url, backoff=FAST)
+    failures = [ZeroDivisionError("one row too odd")]
+
+    def fail_once(message: FeedMessage) -> None:
+        if isinstance(message, Diff) and failures:
+            raise failures.pop()
+        listener._on_message(message)
+
+    listener.client._on_message = fail_once
+    peer = await live(feed_server, listener, 3)
+    await peer.diff(4)
+    link = await listener.link("down")
+    assert (link.code, link.text) == ("failed", "This console failed on what the broker sent: one row too odd.")
+    again = await live(feed_server, listener, 9)
+    await again.diff(10)
+    assert await listener.numbers(1) == [10]
+    assert [str(context["exception"]) for context in told] == ["one row too odd"]
 
 
 async def test_a_closed_connection_is_opened_again(feed_server: FeedServer, listen: Listen) -> None:

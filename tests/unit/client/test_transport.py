@@ -29,7 +29,18 @@ def test_addresses(typed: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "ftp://x", "http://", "http://x:port", "http://x:99999", "http://[::1", "http://a b"]
+    "typed",
+    [
+        "",
+        "ftp://x",
+        "http://",
+        "http://x:port",
+        "http://x:99999",
+        "http://[::1",
+        "http://a b",
+        "http://ä..b",
+        "http://" + "x" * 300,
+    ],
 )
 def test_what_is_no_address(typed: str) -> None:
     with pytest.raises(ConfigError):
