@@ -81,8 +81,8 @@ class Child:
     def _follow(self, loop: asyncio.AbstractEventLoop) -> None:
         """Runs in a thread: the readiness line, then the end."""
         stdout = self._process.stdout
-        line = stdout.readline() if stdout is not None else b""
-        _deliver(loop, self.ready, _readiness(line))
+        lines = iter(stdout or ())
+        _deliver(loop, self.ready, next((answer for line in lines if (answer := _readiness(line))), None))
         code = self._process.wait()
         if stdout is not None:
             stdout.close()
@@ -116,7 +116,7 @@ def _popen(arguments: list[str], token: str, log_path: Path) -> tuple[subprocess
 
 
 def _readiness(line: bytes) -> dict[str, Any] | None:
-    """The readiness line as a mapping; None when the process ended or said something else."""
+    """The readiness line as a mapping; None for any other line."""
     try:
         answer = msgspec.json.decode(line)
     except msgspec.DecodeError:

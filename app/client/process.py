@@ -203,6 +203,8 @@ class EmbeddedBroker:
         try:
             async with asyncio.timeout(self._start_timeout):
                 ready = await asyncio.shield(child.ready)
+                if ready is None:
+                    await asyncio.shield(child.exited)
         except TimeoutError:
             child.kill()
             text = f"The broker did not get ready within {self._start_timeout:g} s; its log is {self.log_path}."

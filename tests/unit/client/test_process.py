@@ -299,6 +299,26 @@ DEAF = [
 ]
 
 
+CHATTY = [sys.executable, "-c", f"print('a library says hello'); {DEAF[2]}"]
+MUTE = [sys.executable, "-c", "import os, time; os.close(1); time.sleep(600)"]
+
+
+async def test_a_line_before_the_readiness_line_is_passed_over(console: Make) -> None:
+    one = console(command=CHATTY, start_timeout=WITHIN)
+    async with asyncio.timeout(WITHIN):
+        state = await one.broker.start()
+    assert state.state == "running"
+    await one.broker.stop()
+
+
+async def test_a_child_that_closes_its_output_and_stays_is_ended(console: Make) -> None:
+    one = console(command=MUTE, start_timeout=2.0)
+    async with asyncio.timeout(WITHIN):
+        state = await one.broker.start()
+    assert state.state == "failed"
+    assert "did not get ready within 2 s" in state.text
+
+
 async def test_a_child_that_never_gets_ready_is_ended(console: Make) -> None:
     one = console(command=SILENT, start_timeout=0.3)
     state = await one.broker.start()
