@@ -50,7 +50,11 @@ async def read_board(url: str, token: str | None, timeout: float = 10.0) -> Boar
 
     def on_message(message: FeedMessage) -> None:
         if isinstance(message, Snapshot) and not result.done():
-            board.add(message)
+            try:
+                board.add(message)
+            except msgspec.DecodeError as error:
+                text = f"The board of the broker at {url} cannot be read: {error}"
+                result.set_exception(Unavailable(text, code="bad_answer"))
 
     def on_link(link: Link) -> None:
         if link.state != "connecting" and not result.done():

@@ -14,7 +14,7 @@ from app.client.snapshot import read_board
 from app.contract import Diff, PresetRow, Pulse
 from app.errors import Unavailable
 from tests.fakes.broker import Brokers, broker_process, brokers
-from tests.unit.client.conftest import Listener
+from tests.unit.client.conftest import FeedServer, Listener
 
 __all__ = ["broker_process", "brokers"]
 
@@ -53,6 +53,16 @@ async def test_no_board_where_no_broker_is() -> None:
     with pytest.raises(Unavailable, match="No broker answers") as caught:
         await read_board("http://127.0.0.1:9", None)
     assert caught.value.code == "unreachable"
+
+
+async def test_a_row_that_cannot_be_read_is_said_at_once(feed_server: FeedServer) -> None:
+    reading = asyncio.ensure_future(read_board(feed_server.url, None))
+    peer = await feed_server.accept()
+    await peer.hello()
+    await peer.snapshot(1, stream=[{"id": "no more than that"}])
+    with pytest.raises(Unavailable, match="cannot be read") as caught:
+        await asyncio.wait_for(reading, 5.0)
+    assert caught.value.code == "bad_answer"
 
 
 async def test_every_change_comes_once_and_in_order(brokers: Brokers, listen: Callable[..., Listener]) -> None:
