@@ -473,3 +473,19 @@ def test_routes_are_documented_with_their_refusals(broker_document: dict[str, An
 @pytest.fixture
 async def broker_document(console: httpx.AsyncClient) -> dict[str, Any]:
     return dict((await console.get("/openapi.json")).json())
+
+
+async def test_what_nobody_expected_is_a_500_in_the_consoles_format_with_the_id_of_its_log_line(
+    broker: RunningBroker, stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks() -> bytes:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(broker.broker.metrics, "render", breaks)
+    answer = await stranger.get("/metrics")
+    told = answer.headers["x-request-id"]
+    assert (answer.status_code, answer.json()) == (
+        500,
+        {"detail": f"Internal error; the broker's log has it under {told}", "code": "internal"},
+    )
+    assert (await stranger.get("/healthz")).status_code == 200

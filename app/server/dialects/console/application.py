@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import __version__
 from app.errors import CallboardError, Unauthorised
-from app.server.access.requests import operator_name
+from app.server.access.requests import operator_name, request_id
 from app.server.dialects import Dialect
 from app.server.dialects.console import errors, wire
 from app.server.dialects.console.routes import Operations, answer
@@ -91,6 +91,14 @@ def _add_error_handlers(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
+    async def unexpected(request: Request, _: Exception) -> Response:
+        """The guard, to which it is raised again, writes the log line."""
+        about = request_id(request.scope)
+        response = errors.refuse("internal", f"Internal error; the broker's log has it under {about}")
+        response.headers["x-request-id"] = about
+        return response
+
+    app.add_exception_handler(Exception, unexpected)
     app.add_exception_handler(CallboardError, expected)
     app.add_exception_handler(RequestValidationError, misfit)
     app.add_exception_handler(HTTPException, http)
