@@ -101,15 +101,15 @@ class Bus:
         if not wire.is_subject(subject) or len(payload) > link.max_payload:
             raise Unavailable(f"NATS cannot carry this request of {len(payload)} bytes", code="bus_away")
         token = secrets.token_hex(8)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
         self._waiting[token] = answer
+        patience = loop.call_later(timeout, _give_up, answer, subject, timeout)
         try:
-            async with asyncio.timeout(timeout):
-                link.write(wire.publish(subject, payload, f"{self._inbox}.{token}"))
-                return await answer
-        except TimeoutError:
-            raise NoAnswer(f"No answer on {subject} within {timeout:g} s") from None
+            link.write(wire.publish(subject, payload, f"{self._inbox}.{token}"))
+            return await answer
         finally:
+            patience.cancel()
             del self._waiting[token]
 
     def publish(self, subject: str, payload: bytes) -> None:
@@ -247,6 +247,11 @@ class Bus:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(_away())
+
+
+def _give_up(answer: asyncio.Future[bytes], subject: str, timeout: float) -> None:
+    if not answer.done():
+        answer.set_exception(NoAnswer(f"No answer on {subject} within {timeout:g} s"))
 
 
 def _away() -> Unavailable:
