@@ -35,6 +35,11 @@ NAME_KEYS: dict[str, tuple[str, ...]] = {
 URL_KEYS = ("whep_url", "url")
 URL_SCHEMES = ("http://", "https://", "ws://", "wss://")
 """What a publisher's own WebRTC address may begin with; anything else could make a program open something local."""
+NAMES = ("name", "ndi_name", "sender_name")
+PATH_LIKE = re.compile(r"[/\\~@+]|\.\.?(?:[/\\]|\Z)|[A-Za-z]:[/\\]|[A-Za-z][A-Za-z0-9+.-]*:/")
+"""How a name does not begin: as a path, a list of options in a file, or a URL."""
+CLIMBS = re.compile(r"(?:\A|[/\\])\.\.(?:[/\\]|\Z)")
+"""A shared memory segment is a path by nature; it stays below where it says it is."""
 PLACEHOLDERS: dict[str, tuple[str, ...]] = {
     "tcp": ("url", "address", "port", "name"),
     "udp": ("url", "address", "port", "name"),
@@ -176,6 +181,8 @@ def _checked(name: str, endpoint: Endpoint) -> str:
     _refuse_control(value, f"{{{name}}}")
     if not value or value[0] == "-":
         raise Invalid(f"{{{name}}} would be {value!r}, which a program could take for an option.")
+    if (name in NAMES and PATH_LIKE.match(value)) or (name == "segment" and CLIMBS.search(value)):
+        raise Invalid(f"{{{name}}} would be {value!r}, which a program could take for a file.")
     return value
 
 

@@ -43,6 +43,7 @@ class VerbButton(QPushButton):
             title += f"  ({hidden} hidden not)"
         reason = self.context.actions.why_not(self.verb.name, ids)
         text = f"{title}   {key_name(self.verb.key)}" if self.verb.key else title
+        text = text.replace("&", "&&")  # a name's own, not the mark of a mnemonic
         if self.text() != text:
             self.setText(text)
         if self.isEnabled() == bool(reason):

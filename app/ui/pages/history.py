@@ -41,7 +41,7 @@ from app.ui.pages.history_acts import declare
 from app.ui.pages.history_fetch import Fetcher
 from app.ui.pages.time_range import TimeRange
 from app.ui.table_view import TableView
-from app.ui.theme import plain_label
+from app.ui.theme import escape_tooltip, plain_label
 
 if TYPE_CHECKING:
     from app.ui.context import Context
@@ -347,7 +347,7 @@ class HistoryPage(Page):
         ids = self.tab.view.targets()
         reason = self.context.actions.why_not("take_again", ids)
         self.again_button.setEnabled(not reason)
-        self.again_button.setToolTip(reason)
+        self.again_button.setToolTip(escape_tooltip(reason))
         if self.details.isVisible() and self._front:
             key = " ".join(ids) if len(ids) > 1 else self.tab.view.current_id
             self.details.show_sections(key, self.sections())

@@ -89,6 +89,13 @@ def test_values_fill_whole_arguments_and_parts_of_them() -> None:
         ({"name": "--exec=rm"}, "for an option"),
         ({"name": "-"}, "for an option"),
         ({"name": ""}, "for an option"),
+        ({"name": "/etc/passwd"}, "for a file"),
+        ({"name": "../../etc/passwd"}, "for a file"),
+        ({"name": "..\\x"}, "for a file"),
+        ({"name": "~/.ssh/id_rsa"}, "for a file"),
+        ({"name": "C:\\Windows\\x.ini"}, "for a file"),
+        ({"name": "file:///etc/passwd"}, "for a file"),
+        ({"name": "@arguments.txt"}, "for a file"),
         ({"name": "a\x00b"}, "control characters"),
         ({"name": "a\nb"}, "control characters"),
         ({"address": "10.0.0.1/../x"}, "not the name or number of a machine"),
@@ -114,6 +121,18 @@ def test_hostile_source_names_are_refused(protocol: str, config: dict[str, str])
     placeholder = "{ndi_name}" if protocol == "ndi" else "{sender_name}"
     with pytest.raises(Invalid):
         build(OpenCommand("own", protocol, ("player", placeholder)), endpoint(protocol, config=config))
+
+
+@pytest.mark.parametrize("name", ["Cam 1/2", "STAGE (Cam A)", ".hidden", "R&D: left", "a@b"])
+def test_names_that_only_look_odd_are_kept(name: str) -> None:
+    assert build(OpenCommand("own", "srt", ("player", "{name}")), endpoint(name=name)) == ("player", name)
+
+
+def test_a_segment_is_a_path_that_does_not_climb() -> None:
+    command = OpenCommand("own", "shared_memory", ("viewer", "{segment}"))
+    assert build(command, endpoint("shared_memory", config={"segment": "/dev/shm/cam"})) == ("viewer", "/dev/shm/cam")
+    with pytest.raises(Invalid, match="for a file"):
+        build(command, endpoint("shared_memory", config={"segment": "/dev/shm/../../etc/passwd"}))
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.integers(-5, 70000), st.sampled_from(PROTOCOLS))
