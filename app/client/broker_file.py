@@ -15,7 +15,7 @@ from app.errors import ConfigError
 from app.paths import BrokerInfo, DataFolder
 
 START_TIME_SLACK = 2.0
-"""Seconds that two readings of one process's start time may differ (the clock is stepped, or counted in ticks)."""
+"""Seconds that two readings of one process's start time may differ (it is counted in ticks)."""
 
 
 def read_broker_file(data_dir: Path) -> BrokerInfo | None:
@@ -58,6 +58,30 @@ def process_runs(pid: int, started_at: float) -> bool:
     return abs(began - started_at) <= START_TIME_SLACK
 
 
+class KnownProcess:
+    """A process as it was met: neither mistaken for a later one with its number, nor lost when the clock is stepped."""
+
+    def __init__(self, pid: int) -> None:
+        import psutil
+
+        self.pid = pid
+        self._process: psutil.Process | None
+        try:
+            self._process = psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            self._process = None
+
+    def runs(self) -> bool:
+        """Whether it still runs."""
+        import psutil
+
+        try:
+            process = self._process
+            return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
 def folder_is_held(data_dir: Path) -> bool:
     """Whether a living process has put its number into ``broker.lock``: a broker that may still be starting."""
     import psutil
@@ -72,6 +96,17 @@ def folder_is_held(data_dir: Path) -> bool:
 def running_broker(data_dir: Path) -> BrokerInfo | None:
     """The broker of the data folder if its process runs, whether it answers or not."""
     found = read_broker_file(data_dir)
-    if found is None or not process_runs(found.pid, found.started_at):
+    if found is None or not (process_runs(found.pid, found.started_at) or _has_lock(found.pid, data_dir)):
         return None
     return found
+
+
+def _has_lock(pid: int, data_dir: Path) -> bool:
+    """Whether ``pid`` has the folder's lock open: its start time says nothing once the wall clock has been stepped."""
+    import psutil
+
+    lock = DataFolder(data_dir).lock.resolve()
+    try:
+        return any(Path(file.path) == lock for file in psutil.Process(pid).open_files())
+    except (psutil.Error, OSError):
+        return False

@@ -4,7 +4,7 @@ Called by ``app/ui/main.py`` and the demo; serves DESIGN.md §1 ("who owns the b
 by the child's standard input). No Qt.
 
 * A broker that runs for the data folder is **adopted**: ``broker.json`` names it, its process is verified by number
-  and start time, ``/healthz`` answers, ``console.token`` opens it. One of another version is ``read_only`` until the
+  and start time or by the lock it has open, ``/healthz`` answers, ``console.token`` opens it. One of another version is ``read_only`` until the
   operator calls ``restart()``.
 * Otherwise one is started in a session of its own. Of two consoles that start one at once, the loser's child exits 3
   and the loser adopts the winner's.
@@ -19,14 +19,21 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from app import __version__
 from app.client.api import ApiError, BrokerClient
-from app.client.broker_file import folder_is_held, main_url, process_runs, read_broker_file, read_token, running_broker
+from app.client.broker_file import (
+    KnownProcess,
+    folder_is_held,
+    main_url,
+    read_broker_file,
+    read_token,
+    running_broker,
+)
 from app.client.child import Child, broker_command, spawn
 from app.client.transport import base_url_of
 from app.paths import BrokerInfo, DataFolder
@@ -63,13 +70,6 @@ class BrokerState:
     text: str = ""
 
 
-class _Process(NamedTuple):
-    """A process that cannot be mistaken for another one with the same number."""
-
-    pid: int
-    started: float
-
-
 class EmbeddedBroker:
     """The broker of one data folder; ``on_change`` is called on the loop with each new ``state``."""
 
@@ -92,7 +92,7 @@ class EmbeddedBroker:
         self._start_timeout = start_timeout
         self._token: str | None = None
         self._child: Child | None = None
-        self._process: _Process | None = None
+        self._process: KnownProcess | None = None
         self._wake = asyncio.Event()
         self._stopping = False
         self._busy = asyncio.Lock()
@@ -153,7 +153,7 @@ class EmbeddedBroker:
             return False
         deadline = time.monotonic() + (ADOPT_TIMEOUT if timeout is None else timeout)
         while found is not None:
-            self._process = _Process(found.pid, found.started_at)
+            self._process = await asyncio.to_thread(KnownProcess, found.pid)
             if await self._answers(found):
                 return True
             if time.monotonic() >= deadline:
@@ -214,15 +214,8 @@ class EmbeddedBroker:
             await self._refused(child)
             return
         self._token = token
-        await self._ready(child, ready, token)
-
-    async def _ready(self, child: Child, ready: Mapping[str, object], token: str) -> None:
-        """Our child accepts connections."""
-        found = await asyncio.to_thread(read_broker_file, self.data_dir)
-        started = found.started_at if found is not None and found.pid == child.pid else time.time()
-        self._process = _Process(child.pid, started)
-        url = base_url_of(str(ready.get("main", "")))
-        self._set(BrokerState("running", url, token, child.pid, __version__))
+        self._process = await asyncio.to_thread(KnownProcess, child.pid)
+        self._set(BrokerState("running", base_url_of(str(ready.get("main", ""))), token, child.pid, __version__))
 
     async def _refused(self, child: Child) -> None:
         """Our child ended before it was ready: another broker has the folder, or it said why it cannot."""
@@ -300,7 +293,7 @@ class EmbeddedBroker:
 
     # -- ending ------------------------------------------------------------------------------------------------
 
-    async def _end(self, process: _Process) -> bool:
+    async def _end(self, process: KnownProcess) -> bool:
         """Ask, signal, kill; each with its time. True when the process is gone."""
         url = self.state.url
         if url is not None:
@@ -319,7 +312,7 @@ class EmbeddedBroker:
                 return True
         return False
 
-    async def _ends_within(self, process: _Process, seconds: float) -> bool:
+    async def _ends_within(self, process: KnownProcess, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while await self._runs(process):
             if time.monotonic() >= deadline:
@@ -327,11 +320,11 @@ class EmbeddedBroker:
             await asyncio.sleep(POLL_EVERY)
         return True
 
-    async def _runs(self, process: _Process) -> bool:
+    async def _runs(self, process: KnownProcess) -> bool:
         """Whether that process runs; of our own child the exit status says so."""
         if self._child is not None and self._child.pid == process.pid:
             return not self._child.exited.done()
-        return await asyncio.to_thread(process_runs, process.pid, process.started)
+        return await asyncio.to_thread(process.runs)
 
     def _set(self, state: BrokerState) -> None:
         if state != self.state:

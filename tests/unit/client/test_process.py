@@ -266,6 +266,24 @@ async def test_a_stale_file_of_another_process_is_not_adopted(console: Make, tmp
     assert not state.adopted
 
 
+async def test_a_broker_is_adopted_although_the_clock_was_stepped_since_it_started(
+    console: Make, tmp_path: Path
+) -> None:
+    """The system counts a process's start from the wall clock of now, the broker's file from that of then."""
+    old = await console().broker.start()
+    path = DataFolder(tmp_path / "data").broker
+    info = msgspec.json.decode(path.read_bytes(), type=BrokerInfo)
+    info.started_at -= 3600.0
+    path.write_bytes(msgspec.json.encode(info))
+    later = console()
+    later.run()
+    state = await later.until("running")
+    assert state.adopted
+    assert state.pid == old.pid
+    assert await later.broker.stop() is None
+    assert later.broker.state.state == "stopped"
+
+
 async def test_a_broker_that_does_not_answer_is_named(
     console: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
