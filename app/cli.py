@@ -139,8 +139,7 @@ def demo(
     from app.demo import main as venue
 
     if broker is not None:
-        url = _checked_url(broker)
-        token = _token_for(url, _data_dir(None))
+        url, token = _given(broker, _data_dir(None))
         raise click.exceptions.Exit(venue.visit(url, nats_url, token, publishers, force=force, ready=_print_line))
     folder = data_dir or _data_dir(None) / "demo"
     if headless:
@@ -228,8 +227,7 @@ def _address(context: click.Context, broker: str | None, data_dir: Path | None) 
     url = broker or context.obj["broker"]
     folder = _data_dir(data_dir or context.obj["data_dir"])
     if url is not None:
-        url = _checked_url(url)
-        return Address(url, _token_for(url, folder))
+        return Address(*_given(url, folder))
     from app.client.broker_file import main_url, read_token, running_broker
 
     found = running_broker(folder)
@@ -239,24 +237,25 @@ def _address(context: click.Context, broker: str | None, data_dir: Path | None) 
     return Address(main, read_token(folder))
 
 
-def _token_for(url: str, data_dir: Path) -> str | None:
-    """The token of a broker given by address: CALLBOARD_TOKEN, our own broker's, or the keyring's."""
+def _given(broker: str, data_dir: Path) -> tuple[str, str | None]:
+    """A broker given by address, and its token: CALLBOARD_TOKEN, our own broker's, or the keyring's."""
+    url = _checked_url(broker)
     token = os.environ.get("CALLBOARD_TOKEN")
     if token:
-        return token
+        return url, token
     from app.client.broker_file import main_url, read_token, running_broker
-    from app.client.transport import base_url_of
 
     own = running_broker(data_dir)
-    if own is not None and main_url(own) == base_url_of(url):
-        return read_token(data_dir)
+    main = main_url(own) if own is not None else None
+    if main is not None and url in (main, main.replace("//127.0.0.1", "//localhost")):
+        return main, read_token(data_dir)  # never to whoever else ``localhost`` may be
     from app.client.credentials import Credentials, CredentialsError
     from app.client.verbs import run
 
     try:
-        return run(Credentials().get(url))
+        return url, run(Credentials().get(url))
     except CredentialsError:
-        return None
+        return url, None
 
 
 def _checked_url(broker: str) -> str:

@@ -269,6 +269,13 @@ async def test_a_broker_by_its_address(run: Run, venue: Venue, monkeypatch: pyte
     assert (await run("kick", "Camera A", *where))[0] == 0
 
 
+async def test_localhost_is_this_machine(run: Run, venue: Venue) -> None:
+    await venue.publish("Camera A", ACCEPT)
+    by_name = venue.running.url.replace("127.0.0.1", "localhost")
+    where = ("--broker", by_name, "--data-dir", str(venue.data_dir))
+    assert (await run("take", "Camera A", "--as", "LED wall", *where))[0] == 0
+
+
 # -- serve -----------------------------------------------------------------------------------------------------
 
 
