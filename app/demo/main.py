@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app import logs
-from app.client.broker_file import main_url, process_runs, read_token, running_broker
+from app.client.broker_file import folder_is_held, main_url, process_runs, read_token, running_broker
 from app.client.child import broker_command
 from app.client.process import BrokerState, EmbeddedBroker
 from app.demo.house import Place
@@ -36,6 +37,9 @@ LOOK_EVERY = 0.3
 BROKER_WITHIN = 90.0
 """Seconds that the broker beside the window may take to appear."""
 LEAVE_WITHIN = 20.0
+STARTING_FOR = 12.0
+UNSEEN_FOR = 3.0
+"""Seconds after the end of a window in which its broker may still be starting, or not even show that it does."""
 DEFAULT_NATS_PORT = 4222
 
 Ready = Callable[[dict[str, Any]], None]
@@ -128,17 +132,14 @@ async def _visit(place: Place, publishers: int | None, force: bool, ready: Ready
 async def _companions(data_dir: Path, publishers: int | None) -> int:
     ended = _on_signals()
     _end_with_stdin(ended)
-    place = await _first_place(data_dir, ended)
-    if place is None:
-        return 0
+    place = None
     try:
-        async with Venue(place, publishers, own=True) as venue:
-            await _until(ended, venue.run(), _follow(data_dir, venue))
+        place = await _first_place(data_dir, ended)
+        if place is not None:
+            async with Venue(place, publishers, own=True) as venue:
+                await _until(ended, venue.run(), _follow(data_dir, venue))
     finally:
-        broker = EmbeddedBroker(data_dir)
-        if await asyncio.to_thread(running_broker, data_dir) is not None:
-            await broker.start()
-            await broker.stop()
+        await _end_broker(data_dir, grace=UNSEEN_FOR if place is None else 0.0)
     return 0
 
 
@@ -168,6 +169,20 @@ async def _follow(data_dir: Path, venue: Venue) -> None:
                 await venue.move(place)
             except (OSError, TimeoutError, CallboardError):
                 continue  # not there yet; the next look tries again
+
+
+async def _end_broker(data_dir: Path, grace: float) -> None:
+    """Stop the demo's broker, also one that is only starting; ``grace``: seconds that it may not be seen at all."""
+    began = time.monotonic()
+    while await asyncio.to_thread(running_broker, data_dir) is None:
+        waited = time.monotonic() - began
+        starting = await asyncio.to_thread(folder_is_held, data_dir)
+        if waited > (STARTING_FOR if starting else grace):
+            return
+        await asyncio.sleep(LOOK_EVERY)
+    broker = EmbeddedBroker(data_dir)
+    await broker.start()
+    await broker.stop()
 
 
 async def _first_place(data_dir: Path, ended: asyncio.Event) -> Place | None:
@@ -203,7 +218,8 @@ async def _nats_of(place: Place) -> str:
                 return (await client.broker()).urls["nats"]
             except (ApiError, KeyError):
                 pass  # not a token of that broker: guess
-    return f"nats://{urlsplit(place.url).hostname}:{DEFAULT_NATS_PORT}"
+    host = urlsplit(place.url).hostname or ""
+    return f"nats://{f'[{host}]' if ':' in host else host}:{DEFAULT_NATS_PORT}"
 
 
 def _on_signals() -> asyncio.Event:

@@ -23,6 +23,8 @@ from app.client.broker_file import main_url, process_runs, read_token, running_b
 from app.client.process import EmbeddedBroker
 from app.contract import BUILT_IN_TYPES
 from app.demo.cast import CAST
+from app.demo.house import Place
+from app.demo.main import _nats_of
 from tests.fakes.broker import BrokerProcess
 
 LIVING_WITHIN = 10.0
@@ -268,6 +270,35 @@ async def test_beside_the_window_and_gone_with_it(tmp_path: Path, monkeypatch: p
     assert sorted(seen) == sorted(part.name for part in CAST[:5])
     assert left_in(folder) == []
     assert running_broker(folder) is None
+
+
+async def test_a_window_that_closes_while_its_broker_starts_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "demo"
+
+    async def look() -> int:
+        broker = EmbeddedBroker(folder, options=("--port", "0", "--nats-port", "0"))
+        starting = asyncio.ensure_future(broker.start())
+        async with asyncio.timeout(10):
+            while broker._child is None:
+                await asyncio.sleep(0.01)
+        starting.cancel()
+        return 0
+
+    module = types.ModuleType("app.ui.main")
+    module.main = lambda **arguments: asyncio.run(look())  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "app.ui.main", module)
+    await asyncio.to_thread(main, ["demo", "--publishers", "1", "--data-dir", str(folder)])
+    assert left_in(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "nats"),
+    [("http://10.0.0.5:8080", "nats://10.0.0.5:4222"), ("http://[fd00::5]:8080", "nats://[fd00::5]:4222")],
+)
+async def test_without_a_token_nats_is_looked_for_on_the_brokers_machine(url: str, nats: str) -> None:
+    assert await _nats_of(Place(url)) == nats
 
 
 WINDOW = """
