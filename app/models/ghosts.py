@@ -5,7 +5,7 @@ Owned by ``store.Store``; read by states and tables. Serves UX.md section 1, rul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from app.contract import GHOST_SECONDS, Gone, Row
 
@@ -26,7 +26,7 @@ class Ghost:
 
     __slots__ = ("at", "by", "orphans", "reason", "row", "still_sending", "text", "until")
 
-    def __init__(self, row: Row, gone: Gone, at: float, orphans: int) -> None:
+    def __init__(self, row: Row, gone: Gone, at: float, orphans: int, until: float) -> None:
         self.row = row
         self.at = at
         self.reason = gone.reason
@@ -35,7 +35,8 @@ class Ghost:
         self.orphans = orphans
         self.still_sending: float | None = None
         """When a heartbeat last came for it after its end; None: never."""
-        self.until = at + GHOST_SECONDS
+        self.until = until
+        """When it is forgotten, on this machine's monotonic clock: the broker's may be stepped."""
 
     @property
     def cause(self) -> str:
@@ -45,9 +46,10 @@ class Ghost:
 
 
 class Graveyard:
-    """Ghosts by table and id. Times are the broker's."""
+    """Ghosts by table and id. Every ``at`` is the broker's time."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
         self._ghosts: dict[str, dict[str, Ghost]] = {table: {} for table in GHOST_TABLES}
 
     def of(self, table: str) -> Mapping[str, Ghost]:
@@ -55,8 +57,8 @@ class Graveyard:
         return self._ghosts.get(table, {})
 
     def bury(self, table: str, row: Row, gone: Gone, at: float, orphans: int = 0) -> None:
-        """Keep ``row`` for a minute from ``at``."""
-        self._ghosts[table][row.id] = Ghost(row, gone, at, orphans)
+        """Keep ``row``, which went ``at``, for a minute from now."""
+        self._ghosts[table][row.id] = Ghost(row, gone, at, orphans, self._monotonic() + GHOST_SECONDS)
 
     def revive(self, table: str, ids: Iterable[str]) -> None:
         """Forget ghosts whose rows are there again."""
@@ -71,11 +73,12 @@ class Graveyard:
         if ghost is None:
             return False
         ghost.still_sending = at
-        ghost.until = at + GHOST_SECONDS
+        ghost.until = self._monotonic() + GHOST_SECONDS
         return True
 
-    def expire(self, now: float) -> list[tuple[str, str]]:
+    def expire(self) -> list[tuple[str, str]]:
         """Remove and return, as (table, id), the ghosts whose time is over."""
+        now = self._monotonic()
         over = [(table, one) for table, ghosts in self._ghosts.items() for one, g in ghosts.items() if g.until <= now]
         for table, row_id in over:
             del self._ghosts[table][row_id]

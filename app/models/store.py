@@ -73,7 +73,7 @@ class Store:
         """True from the first whole snapshot on, also while the link is down."""
         self.in_step = False
         """False from a gap, or a new connection, to the next whole snapshot."""
-        self.graveyard = Graveyard()
+        self.graveyard = Graveyard(monotonic)
         self.beats = Beats()
         self.ended: deque[NegotiationRow] = deque(maxlen=ENDED_KEPT)
         self.ended_total = 0
@@ -268,7 +268,7 @@ class Store:
 
     def tick(self) -> None:
         """Once a second: forget ghosts whose minute is over. Works without a link too."""
-        gone = self.graveyard.expire(self.broker_now())
+        gone = self.graveyard.expire()
         changes = Changes()
         for table, row_id in gone:
             changes.removed.setdefault(table, set()).add(row_id)

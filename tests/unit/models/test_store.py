@@ -185,6 +185,20 @@ def test_a_row_that_went_is_a_ghost_for_a_minute_with_its_cause(
     assert board.last().removed == {table: {row_id}}
 
 
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+def test_a_ghost_stays_its_minute_when_the_brokers_clock_is_stepped(board: Board, step: float) -> None:
+    board.show(stream("cam"))
+    board.send(board.feed.gone("stream.expired", "cam", "expired"))
+    board.feed.at += step
+    for _ in range(55):
+        board.wait(1)
+        board.store.tick()
+    assert board.store.ghost("stream", "cam") is not None
+    board.wait(6)
+    board.store.tick()
+    assert board.store.ghost("stream", "cam") is None
+
+
 def test_ghosts_go_without_a_link_too(board: Board) -> None:
     board.show(stream("cam"))
     board.send(board.feed.gone("stream.expired", "cam", "expired"))
