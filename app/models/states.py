@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.contract import LATE_AFTER, STALE_AFTER, SessionRow, StreamRow
-from app.models.wording import age_text
+from app.models.wording import age_text, plain
 
 if TYPE_CHECKING:
     from app.models.ghosts import Ghost
@@ -85,7 +85,7 @@ def state_of_stream(row: StreamRow, store: Store, now: float, ghost: Ghost | Non
     running = store.running_for(row.id)
     if running is not None:
         left = max(0.0, running.deadline - now)
-        return State(CHANGING, now - running.started_at, f"negotiating with {running.consumer_id}, {left:.0f} s left")
+        return State(CHANGING, now - running.started_at, f"negotiating with {plain(running.consumer_id)}, {left:.0f} s left")
     return _heartbeat(age, row.confirmed)
 
 

@@ -27,6 +27,11 @@ def plain(text: str) -> str:
     """``text`` on one line, without control or bidirectional override characters, at most ``LONGEST`` long."""
     if len(text) > LONGEST:
         text = text[: LONGEST - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return clean(text)
+
+
+def clean(text: str) -> str:
+    """``text`` on one line, without control or bidirectional override characters, however long."""
     return text if text.isprintable() else text.translate(_UNSHOWN)
 
 

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QFrame, QVBoxLayout
 
 from app.contract import NEGOTIATION_TIMEOUT
 from app.errors import CallboardError
-from app.models.wording import plain
+from app.models.wording import clean, plain
 from app.ui.theme import plain_label, set_role
 from app.ui.verb import Done
 
@@ -121,14 +121,14 @@ class TakeCard(QFrame):
 
     def _show_result(self, result: TakeResult | CallboardError) -> None:
         if isinstance(result, CallboardError):
-            self._say("Could not be taken", "", plain(result.message), "error")
+            self._say("Could not be taken", "", clean(result.message), "error")
             self._hide_offer()
             return
         good = result.ok and not result.hold_error and not result.not_ended
         title = CODES.get(result.code, TITLES[result.outcome])
         if result.ok:
             title = f"{title} to {plain(result.preset.name)}"
-        self._say(title, "", result.text, "" if good else "error")
+        self._say(title, "", clean(result.text), "" if good else "error")
         if result.offer is None:
             self._hide_offer()
             return

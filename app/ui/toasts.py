@@ -11,6 +11,7 @@ from collections.abc import Callable
 from PySide6.QtCore import QEvent, QObject, Qt, QTimer
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QToolButton, QVBoxLayout, QWidget
 
+from app.models.wording import plain
 from app.ui.theme import plain_label
 
 SECONDS = 6.0
@@ -81,7 +82,8 @@ class Toasts(QWidget):
         self.hide()
 
     def say(self, text: str, *, undo: Callable[[], None] | None = None, tone: str = "info") -> None:
-        """Show one more; the same sentence twice in a row is shown once, afresh."""
+        """Show one more; the same sentence twice in a row is shown once, afresh. Names in it may be anything."""
+        text = plain(text)
         for other in list(self.items):
             if other.text == text:
                 self._remove(other)

@@ -115,7 +115,8 @@ class Publisher:
 class House:
     """See the module's docstring. ``http`` is a stranger's client, ``desk`` one with the console's token."""
 
-    def __init__(self, process: BrokerProcess, console: Console) -> None:
+    def __init__(self, process: BrokerProcess, console: Console, name: str) -> None:
+        self.name = name
         self.process = process
         self.console = console
         self.http = httpx.AsyncClient(base_url=process.url, trust_env=False, timeout=15.0)
@@ -266,7 +267,7 @@ class House:
         assert window.strip.state.live
         assert window.strip.state.problems == ()
         assert window.strip.state.blocked == ""
-        assert self.strip.startswith("house")
+        assert self.strip.startswith(self.name)
         assert "NOT LIVE" not in self.strip
         assert "DOWN" not in self.strip
 
@@ -359,14 +360,14 @@ async def a_console(
 
 
 @asynccontextmanager
-async def a_house(folder: Path, *options: str, **more: Any) -> AsyncIterator[House]:
+async def a_house(folder: Path, *options: str, name: str = "house", **more: Any) -> AsyncIterator[House]:
     """A broker process and a console on it; both are gone with the block, and whatever broker the console started."""
-    options = ("--name=house", *options)
+    options = (f"--name={name}", *options)
     process = BrokerProcess(folder / "data", options, **more)
     try:
         await asyncio.to_thread(process.start)
         async with a_console(folder, folder / "data", options) as console:
-            house = House(process, console)
+            house = House(process, console, name)
             try:
                 await house.strip_is_quiet()
                 yield house
@@ -379,12 +380,14 @@ async def a_house(folder: Path, *options: str, **more: Any) -> AsyncIterator[Hou
         end_what_is_left(folder / "data")
 
 
-def in_a_house(*options: str) -> Callable[[Callable[[House], Awaitable[None]]], Callable[[Path], Awaitable[None]]]:
+def in_a_house(
+    *options: str, name: str = "house"
+) -> Callable[[Callable[[House], Awaitable[None]]], Callable[[Path], Awaitable[None]]]:
     """Make a test of a coroutine that takes a house; its broker gets these options of ``serve``."""
 
     def make(test: Callable[[House], Awaitable[None]]) -> Callable[[Path], Awaitable[None]]:
         async def run(tmp_path: Path) -> None:
-            async with a_house(tmp_path, *options) as house:
+            async with a_house(tmp_path, *options, name=name) as house:
                 await test(house)
 
         run.__name__, run.__doc__ = test.__name__, test.__doc__
