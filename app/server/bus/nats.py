@@ -93,24 +93,32 @@ class Bus:
         if self._node is not None:
             await self._node.stop(3.0)
 
-    async def request(self, subject: str, payload: bytes, timeout: float) -> bytes:
-        """The first answer. Raises ``NoAnswer``, or ``Unavailable`` at once (``no_responders``, ``bus_away``)."""
-        link = self._link
-        if link is None or not link.alive:
-            raise _away()
-        if not wire.is_subject(subject) or len(payload) > link.max_payload:
-            raise Unavailable(f"NATS cannot carry this request of {len(payload)} bytes", code="bus_away")
-        token = secrets.token_hex(8)
+    def request(self, subject: str, payload: bytes, timeout: float) -> asyncio.Future[bytes]:
+        """Send a question now; the future gets the first answer, so there is time to do something else meanwhile.
+
+        It fails with ``NoAnswer``, or with ``Unavailable`` at once (``no_responders``, ``bus_away``).
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
+        link = self._link
+        if link is None or not link.alive:
+            answer.set_exception(_away())
+            return answer
+        if not wire.is_subject(subject) or len(payload) > link.max_payload:
+            text = f"NATS cannot carry this request of {len(payload)} bytes"
+            answer.set_exception(Unavailable(text, code="bus_away"))
+            return answer
+        token = secrets.token_hex(8)
+        link.write(wire.publish(subject, payload, f"{self._inbox}.{token}"))
         self._waiting[token] = answer
         patience = loop.call_later(timeout, _give_up, answer, subject, timeout)
-        try:
-            link.write(wire.publish(subject, payload, f"{self._inbox}.{token}"))
-            return await answer
-        finally:
+
+        def forget(_: asyncio.Future[bytes]) -> None:
             patience.cancel()
             del self._waiting[token]
+
+        answer.add_done_callback(forget)
+        return answer
 
     def publish(self, subject: str, payload: bytes) -> None:
         """Send without waiting; while NATS is away the newest messages are kept, within a bound."""

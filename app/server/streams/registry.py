@@ -6,9 +6,11 @@ Raises the tree of ``app/errors.py`` and nothing else. Serves the seed 000 (Maes
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from app.contract import (
@@ -190,44 +192,37 @@ class Streams:
         ``NoAnswer``, ``Unavailable`` (codes ``no_responders`` and ``bus_away``: the bus; else the storage).
         """
         stream = self.stream(stream_id)
-        row = self.negotiations.begin(stream, wanted.consumer_id)
         begun = time.perf_counter()
+        payload = request_payload(stream.id, wanted, self._clock())
+        if len(payload) > MAX_PAYLOAD:
+            raise TooLarge("The request is larger than NATS carries: 1 MiB with its envelope")
+        question = self._bus.request(request_subject(stream.id), payload, NEGOTIATION_TIMEOUT)
+        # From here to the first await the publisher is at work, and nobody waits for us.
+        row = self.negotiations.begin(stream, wanted.consumer_id)
+        session_id = str(uuid.uuid4())
         outcome: Outcome = "failed"
-        detail, session_id = "interrupted", None
+        detail = "interrupted"
+        session: SessionRow | None = None
         try:
-            answer = await self._ask(stream, wanted)
-            session = await self.state.open_session(self._session(stream, wanted, answer))
-            outcome, detail, session_id = "offer", "", session.id
+            answer = read_reply(await _answer_to(question), stream)
+            session = await self.state.open_session(self._session(session_id, stream, wanted, answer))
+            outcome, detail = "offer", ""
         except CallboardError as exc:
             outcome, detail = _OUTCOMES.get(exc.code, "failed"), exc.message
             raise
         finally:
             milliseconds = (time.perf_counter() - begun) * 1000
-            self.negotiations.end(row, outcome, milliseconds=milliseconds, detail=detail, session_id=session_id)
+            end = partial(self.negotiations.end, row, outcome, milliseconds=milliseconds, detail=detail)
+            if session is None:
+                end()
+            else:  # told before another request is read, but not before the answer to this one is on its way
+                asyncio.get_running_loop().call_soon(partial(end, session_id=session_id))
         return session
 
-    async def _ask(self, stream: StreamRow, wanted: ConsumerRequest) -> Accepted:
-        payload = request_payload(stream.id, wanted, self._clock())
-        if len(payload) > MAX_PAYLOAD:
-            raise TooLarge("The request is larger than NATS carries: 1 MiB with its envelope")
-        try:
-            reply = await self._bus.request(request_subject(stream.id), payload, NEGOTIATION_TIMEOUT)
-        except NoAnswer as exc:
-            text = f"Publisher did not respond within {NEGOTIATION_TIMEOUT:g} seconds"
-            raise NoAnswer(text) from exc
-        except Unavailable as exc:
-            if exc.code == "no_responders":
-                text = "NATS request failed: nats: no responders available for request"
-            else:
-                text = f"NATS request failed: {exc.message.removeprefix('NATS request failed: ')}"
-            code = exc.code if exc.code in _BUS_CODES else "bus_away"
-            raise Unavailable(text, code=code) from exc
-        return read_reply(reply, stream)
-
-    def _session(self, stream: StreamRow, wanted: ConsumerRequest, answer: Accepted) -> SessionRow:
+    def _session(self, session_id: str, stream: StreamRow, wanted: ConsumerRequest, answer: Accepted) -> SessionRow:
         now = self._clock()
         return SessionRow(
-            id=str(uuid.uuid4()),
+            id=session_id,
             stream_id=stream.id,
             stream_name=stream.name,
             stream_type=stream.stream_type,
@@ -265,3 +260,18 @@ class Streams:
         session_id = subject.rpartition(".")[2]
         if await self.state.heartbeat_session(session_id) is None:
             self.endings.heard(session_id)
+
+
+async def _answer_to(question: Awaitable[bytes]) -> bytes:
+    """What the publisher says; the bus's failures in the words of the seed."""
+    try:
+        return await question
+    except NoAnswer as exc:
+        raise NoAnswer(f"Publisher did not respond within {NEGOTIATION_TIMEOUT:g} seconds") from exc
+    except Unavailable as exc:
+        if exc.code == "no_responders":
+            text = "NATS request failed: nats: no responders available for request"
+        else:
+            text = f"NATS request failed: {exc.message.removeprefix('NATS request failed: ')}"
+        code = exc.code if exc.code in _BUS_CODES else "bus_away"
+        raise Unavailable(text, code=code) from exc
