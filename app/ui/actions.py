@@ -120,9 +120,10 @@ class Actions(QObject):
     def press(self, name: str, ids: Sequence[str], *, panel: bool = False) -> str:
         """The operator wants ``name`` done to ``ids``. Returns why nothing happened, or ""."""
         verb = self.verbs[name]
-        ids = self._without_bounces(verb, ids)
-        if not ids:
+        fresh = self._without_bounces(verb, ids)
+        if ids and not fresh:
             return "bounce"
+        ids = fresh
         reason = self.why_not(name, ids)
         if reason:
             self.context.toast(f"{verb.label}: {reason}", tone="info")
@@ -206,11 +207,8 @@ class Actions(QObject):
         now = time.monotonic()
         window = int(self.context.settings.get("bounce_milliseconds")) / 1000
         self._pressed = {key: at for key, at in self._pressed.items() if now - at < window}
-        kept = []
-        for one in dict.fromkeys(ids):
-            if (verb.name, one) not in self._pressed:
-                self._pressed[(verb.name, one)] = now
-                kept.append(one)
+        kept = [one for one in dict.fromkeys(ids) if (verb.name, one) not in self._pressed]
+        self._pressed.update({(verb.name, one): now for one in ids})  # a chattering key stays one press
         return kept
 
     def _hold_back(self, verb: Verb, row_id: str) -> None:

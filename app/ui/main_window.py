@@ -8,13 +8,15 @@ the foot up to date and tells ``Actions`` whether the board may act at all (UX Â
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QByteArray, QEvent, Qt, QTimer, Signal
-from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import QHBoxLayout, QSplitter, QStackedWidget, QVBoxLayout, QWidget
 
 from app.ui.foot import Foot
+from app.ui.key_repeat import KeyRepeat
 from app.ui.keymap_overlay import KeymapOverlay
 from app.ui.pending import PendingArea
 from app.ui.rail import Rail
@@ -59,6 +61,7 @@ class MainWindow(QWidget):
         self.foot = Foot()
         self.toasts = Toasts(self, Foot.HEIGHT)
         self._build()
+        self._repeats = KeyRepeat(self)
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MILLISECONDS)
         self._timer.timeout.connect(self.refresh)
@@ -150,9 +153,14 @@ class MainWindow(QWidget):
     def _key(self, name: str, label: str, keys: tuple[str, ...], group: str, run: Callable[[], None] | None) -> None:
         self.context.actions.add_command(Command(name, label, keys, group, run))
         for key in keys if run is not None else ():
-            shortcut = QShortcut(QKeySequence(key), self)
+            sequence = QKeySequence(key)
+            shortcut = QShortcut(sequence, self)
             shortcut.setAutoRepeat(False)
-            shortcut.activated.connect(run)
+            shortcut.activated.connect(partial(self._pressed, sequence[0].key(), run))
+
+    def _pressed(self, key: int, run: Callable[[], None]) -> None:
+        if not self._repeats.repeats(key):
+            run()
 
     # -- what keys do ------------------------------------------------------------------------------------------
 
@@ -265,6 +273,11 @@ class MainWindow(QWidget):
         table = self.page.table()
         if not covered and table is not None:
             table.setFocus()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """From now on there is a native window, and keys arrive there."""
+        super().showEvent(event)
+        self.windowHandle().installEventFilter(self._repeats)
 
     def event(self, event: QEvent) -> bool:
         """Notice the first paint."""

@@ -16,6 +16,7 @@ from PySide6.QtCore import QElapsedTimer, QEvent, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QToolButton, QVBoxLayout
 
+from app.ui.key_repeat import SOONEST
 from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ class HoldButton(QPushButton):
         self._timer.setInterval(30)
         self._timer.timeout.connect(self._tick)
         self._holding = False
+        self._letting_go = QTimer(self)
+        self._letting_go.setSingleShot(True)
+        self._letting_go.setInterval(int(SOONEST * 1000))
+        self._letting_go.timeout.connect(self._key_let_go)
         self.pressed.connect(self.begin)
         self.released.connect(self.let_go)
 
@@ -123,12 +128,15 @@ class HoldButton(QPushButton):
         """The button goes up before its time."""
         self._holding = False
         self._timer.stop()
+        self._letting_go.stop()
         self.update()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Enter holds as Space does; key repeat is not a new press."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
-            if not event.isAutoRepeat():
+            if self._letting_go.isActive():
+                self._letting_go.stop()  # the key was not let go: this is its repeat
+            elif not event.isAutoRepeat():
                 self.setDown(True)
                 self.begin()
             return
@@ -137,9 +145,8 @@ class HoldButton(QPushButton):
     def keyReleaseEvent(self, event: QKeyEvent) -> None:
         """Let go by key."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
-            if not event.isAutoRepeat():
-                self.setDown(False)
-                self.let_go()
+            if not event.isAutoRepeat() and self._holding:
+                self._letting_go.start()
             return
         super().keyReleaseEvent(event)
 
@@ -159,8 +166,12 @@ class HoldButton(QPushButton):
             painter.fillRect(QRectF(1, 1, (self.width() - 2) * self.fraction, self.height() - 2), color)
             painter.end()
 
+    def _key_let_go(self) -> None:
+        self.setDown(False)
+        self.let_go()
+
     def _tick(self) -> None:
-        if self.fraction >= 1.0:
+        if self.fraction >= 1.0 and not self._letting_go.isActive():
             self.setDown(False)
             self.let_go()
             self.fired.emit()
