@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import QEvent, QPoint, Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QVBoxLayout, QWidget
 
@@ -46,7 +46,6 @@ class BoardPage(Page):
         self._held_for: set[str] = set()
         self._covered = False
         self._front = False
-        self._counted: dict[str, int] = {}
         self.empty = EmptyText(view, context)
         self._build()
         self._connect()
@@ -59,8 +58,8 @@ class BoardPage(Page):
         self.head.setContentsMargins(12, 7, 12, 7)
         self.head.setSpacing(8)
         self.filter.setMinimumWidth(220)
-        self.filter.setMaximumWidth(560)
-        self.head.addWidget(self.filter, 1)
+        self.filter.setMaximumWidth(780)
+        self.head.addWidget(self.filter, 3)
         self.head.addStretch(1)
         for verb in self.context.actions.of_kind(self.kind):
             if verb.button:
@@ -164,23 +163,27 @@ class BoardPage(Page):
         self.view.set_blocked(bool(self.context.actions.blocked))
         self._refresh_details()
 
-    def changeEvent(self, event: QEvent) -> None:
-        """A disabled page does not hold its order."""
-        super().changeEvent(event)
-
     # -- filter ------------------------------------------------------------------------------------------------
 
     def apply_filter(self, text: str) -> None:
         """Narrow the table; a filter that cannot be read keeps the rows as they are and says so."""
+        before = self.view.current_id
         error = self.model.apply_filter(text)
         if isinstance(error, QueryError):
             self.filter.show_result("", error.message)
         else:
+            self.filter.show_result("")
+            self.view.keep_current_or_first(before)
             self._count()
 
+    def _counts(self) -> tuple[int, int]:
+        """Rows shown, and all; a ghost that stays because the order is held is no row of the board any more."""
+        shown = self.model.rowCount()
+        return shown, max(shown, self.model.total)
+
     def _count(self) -> None:
-        shown, total = self.model.rowCount(), self.model.total
-        if self.filter.edit.property("invalid") != "true":
+        shown, total = self._counts()
+        if not self.filter.is_invalid:
             self.filter.show_result(f"{shown} of {total}" if shown != total else "")
         self.empty.refresh(shown, total, self.empty_words())
 
@@ -259,7 +262,7 @@ class BoardPage(Page):
 
     def status_text(self) -> str:
         """What is shown, marked and hidden."""
-        shown, total = self.model.rowCount(), self.model.total
+        shown, total = self._counts()
         parts = [f"{shown} of {total} rows" if shown != total else f"{total} row{'' if total == 1 else 's'}"]
         marked, hidden = len(self.model.marked()), self.model.hidden_marks()
         if marked:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QSizePolicy, QWidget
 
 from app.ui.theme import escape_tooltip, plain_label, set_role
 
@@ -51,16 +51,24 @@ class FilterBox(QWidget):
         self.edit.setAccessibleName("Filter")
         self.edit.setMaxLength(500)
         self.edit.setToolTip(escape_tooltip(HELP))
-        self.edit.left.connect(self.left)
-        row.addWidget(self.edit, 1)
-        self.note = plain_label("", "caption")
-        row.addWidget(self.note)
+        self.edit.left.connect(self._leave)
+        self.edit.setMinimumWidth(140)
+        row.addWidget(self.edit, 5)
+        self.note = plain_label("", "caption", wrap=True)
+        self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        self.note.setFixedHeight(26)
+        row.addWidget(self.note, 3)  # a place of its own, also when empty: the line must not jump while one types
         self._sent = ""
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(60)
         self._timer.timeout.connect(self.flush)
         self.edit.textChanged.connect(lambda: self._timer.start())
+
+    def _leave(self) -> None:
+        """What was typed counts before the keyboard goes to the rows."""
+        self.flush()
+        self.left.emit()
 
     @property
     def text(self) -> str:
@@ -96,8 +104,14 @@ class FilterBox(QWidget):
         self.set_text("")
         return True
 
+    @property
+    def is_invalid(self) -> bool:
+        """Whether what stands in it cannot be read."""
+        return bool(self.edit.property("invalid") == "true")
+
     def show_result(self, note: str, error: str = "") -> None:
         """Say how many rows pass, or what is wrong with the expression."""
         self.note.setText(error or note)
+        self.note.setToolTip(escape_tooltip(error))
         set_role(self.note, "error" if error else "caption")
         set_role(self.edit, "true" if error else "false", name="invalid")

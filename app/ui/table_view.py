@@ -89,15 +89,18 @@ class TableView(QTableView):
         self.verb_key: Callable[[QKeyEvent], bool] = lambda event: False
         self.fill_menu: Callable[[QMenu, list[str]], None] = lambda menu, ids: None
         self._press_id = ""
+        self._kept = ("", 0)
         self._menu: QMenu | None = None
         self.setModel(table)
         self.delegate = CellDelegate(self, context.theme)
         self.setItemDelegate(self.delegate)
         self._configure()
-        table.modelReset.connect(self._find_current)
+        table.modelAboutToBeReset.connect(self._keep_current)
+        table.modelReset.connect(self._take_current_back)
         table.layoutChanged.connect(self._find_current)
-        table.rowsInserted.connect(self._find_current)
-        table.rowsRemoved.connect(self._find_current)
+        table.rowsInserted.connect(self._follow_current)
+        table.rowsRemoved.connect(self._follow_current)
+        table.order_changed.connect(self._find_current)
 
     def _configure(self) -> None:
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -164,8 +167,26 @@ class TableView(QTableView):
             self.current_changed.emit(row_id)
         self.viewport().update()
 
+    def keep_current_or_first(self, row_id: str) -> None:
+        """After the operator's filter: ``row_id`` is the current row still or, where it hides it, the first is."""
+        if not self.select_id(row_id) and self.table.rowCount():
+            self.setCurrentIndex(self.table.index(0, 0))
+
+    def _follow_current(self) -> None:
+        """Amid a change, when the table cannot be asked for rows by id yet: Qt's own index has moved along."""
+        self.current_row = self.currentIndex().row()
+
+    def _keep_current(self) -> None:
+        self._kept = (self.current_id, self.verticalScrollBar().value())
+
+    def _take_current_back(self) -> None:
+        """A reset takes away the current row and would leave the first one: it is the same object still."""
+        self.current_id, scrolled = self._kept
+        self._find_current()
+        self.verticalScrollBar().setValue(scrolled)
+
     def _find_current(self) -> None:
-        """Rows moved or a reset dropped the selection: keep the current row by its id."""
+        """Rows moved: keep the current row by its id."""
         row = self.table.row_of(self.current_id) if self.current_id else -1
         self.current_row = row
         if row < 0 and not self.current_id and self.has_keys and self.table.rowCount():

@@ -17,6 +17,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.client.api import ApiError
+from app.client.destination import Destinations
 from app.client.shapes import Offer
 from app.contract import HoldRow, SessionRow
 from app.errors import CallboardError
@@ -51,6 +52,7 @@ class ScriptedBroker:
         self.calls: list[tuple[Any, ...]] = []
         self.refusal: ApiError | None = None
         self.made = 0
+        self.destinations = Destinations()
 
     def _note(self, *call: Any) -> None:
         self.calls.append(call)

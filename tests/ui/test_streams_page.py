@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QCoreApplication, QPoint, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QAbstractItemModelTester, QTest
 from PySide6.QtWidgets import QLabel
@@ -298,6 +298,59 @@ class TestFilter:
         assert stage.streams.model.rowCount() == 3
         assert stage.streams.filter.edit.property("invalid") == "true"
         assert stage.streams.filter.note.text()
+
+    def test_a_good_filter_takes_the_complaint_about_a_bad_one_away(self, stage: Stage) -> None:
+        box = stage.streams.filter
+        box.set_text("nosuch:x")
+        assert box.is_invalid
+        box.set_text("cam")
+        assert not box.is_invalid
+        assert box.note.text() == f"{stage.streams.model.rowCount()} of {stage.streams.model.total}"
+        box.set_text("nosuch:x")
+        box.set_text("")
+        assert not box.is_invalid
+        assert box.note.text() == ""
+
+    def test_the_line_stays_where_it_is_whatever_is_said_beside_it(self, stage: Stage) -> None:
+        box = stage.streams.filter
+        before = box.edit.geometry()
+        box.set_text("nosuch:x")
+        QCoreApplication.processEvents()
+        assert box.edit.geometry() == before
+
+    def test_enter_then_r_takes_what_the_filter_found(self, stage: Stage) -> None:
+        stage.go_to(stage.stream("Conductor"))
+        stage.key(Key.Key_Slash)
+        stage.streams.filter.edit.setText("surtitles")
+        stage.key(Key.Key_Return)
+        stage.key(Key.Key_R)
+        assert [call[1] for call in stage.client.named("request")] == [stage.stream("Surtitles")]
+
+    @pytest.mark.parametrize("words", ["surt", "s", "-cam"])
+    def test_the_current_row_stays_the_current_row(self, stage: Stage, words: str) -> None:
+        wanted = stage.stream("Surtitles")
+        stage.go_to(wanted)
+        stage.streams.filter.set_text(words)
+        assert stage.streams.view.targets() == [wanted]
+        stage.streams.filter.set_text("")
+        assert stage.streams.view.targets() == [wanted]
+
+    def test_a_reset_leaves_the_current_row_and_the_scrolling_alone(self, stage: Stage) -> None:
+        view, model = stage.streams.view, stage.streams.model
+        wanted = stage.stream("Surtitles")
+        stage.go_to(wanted)
+        model.beginResetModel()
+        model.endResetModel()
+        assert view.targets() == [wanted]
+        assert view.currentIndex().row() == model.row_of(wanted)
+
+    def test_a_row_that_went_while_the_order_is_held_is_not_counted_as_hidden(self, stage: Stage) -> None:
+        model = stage.streams.model
+        model.touched()
+        gone = model.order_items[3]
+        del model._items[gone.id]
+        assert model.rowCount() == model.total + 1
+        assert stage.streams.status_text().startswith(f"{model.rowCount()} rows")
 
     def test_letters_in_the_filter_are_letters(self, stage: Stage) -> None:
         stage.key(Key.Key_F, CONTROL)

@@ -268,10 +268,13 @@ class HistoryPage(Page):
 
     def apply_filter(self, words: str) -> None:
         """Narrow what has been fetched; and fetch more when too little of it is left to fill the view."""
+        before = self.tab.view.current_id
         error = self.tab.table.apply_filter(words)
         if isinstance(error, QueryError):
             self.filter.show_result("", error.message)
             return
+        self.filter.show_result("")
+        self.tab.view.keep_current_or_first(before)
         self._count()
         self._near_end()
 
@@ -301,7 +304,7 @@ class HistoryPage(Page):
     def _count(self) -> None:
         tab = self.tab
         shown, total = tab.table.rowCount(), tab.table.total
-        if self.filter.edit.property("invalid") != "true":
+        if not self.filter.is_invalid:
             self.filter.show_result(f"{shown} of {total}" if shown != total else "")
         title = "Asking the broker…" if tab.fetcher.busy else "Nothing in this time"
         words = (
