@@ -1,7 +1,7 @@
 """Real brokers for tests: one in this process, to look inside, and one as a process, to be killed.
 
-Both listen on free ports, with a real nats-server. ``broker`` and ``broker_process`` are fixtures; a folder's
-conftest imports the ones it wants.
+Both listen on free ports, with a real nats-server. ``broker``, ``broker_process`` and, for a module whose tests need
+no broker of their own, ``shared_broker`` are fixtures; a folder's conftest imports the ones it wants.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, Self
 import httpx
 import pytest
 
+from app.client.api import BrokerClient
 from app.config import ServeConfig
 from app.server.main import Broker
 
@@ -226,3 +227,24 @@ def brokers(tmp_path: Path) -> Iterator[Brokers]:
 def broker_process(brokers: Brokers) -> BrokerProcess:
     """A broker process that is ready."""
     return brokers.start()
+
+
+@pytest.fixture(scope="module")
+def module_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    """A broker process for all tests of a module; they ask for ``shared_broker``."""
+    started = Brokers(tmp_path_factory.mktemp("broker") / "data")
+    yield started.start()
+    started.end()
+
+
+@pytest.fixture
+async def shared_broker(module_broker: BrokerProcess) -> AsyncIterator[BrokerProcess]:
+    """The module's broker without streams, sessions and presets; for tests that leave it running as it is."""
+    yield module_broker
+    async with BrokerClient(module_broker.url, module_broker.token) as client:
+        for stream in await client.streams():
+            await client.withdraw(stream.id)
+        for session in await client.sessions():  # of streams that had expired
+            await client.stop_session(session.id)
+        for preset in await client.presets():
+            await client.delete_preset(preset.id)

@@ -25,9 +25,9 @@ from app.config import NAMES
 from app.contract import PresetRow
 from app.demo.cast import Part
 from app.demo.house import House, Place
-from tests.fakes.broker import BrokerProcess, broker_process, brokers
+from tests.fakes.broker import BrokerProcess, module_broker, shared_broker
 
-__all__ = ["broker_process", "brokers"]
+__all__ = ["module_broker", "shared_broker"]
 
 Run = Callable[..., Any]
 
@@ -53,8 +53,8 @@ class Venue:
 
 
 @pytest.fixture
-async def venue(broker_process: BrokerProcess) -> AsyncIterator[Venue]:
-    venue = Venue(broker_process)
+async def venue(shared_broker: BrokerProcess) -> AsyncIterator[Venue]:
+    venue = Venue(shared_broker)
     await venue.house.open()
     for name, port in (("LED wall", 5961), ("Monitor", 5962)):
         row = PresetRow(id="", name=name, consumer_id="wall", consumer_address="10.0.0.9", consumer_port=port)

@@ -330,11 +330,11 @@ async def test_a_line_before_the_readiness_line_is_passed_over(console: Make) ->
 
 
 async def test_a_child_that_closes_its_output_and_stays_is_ended(console: Make) -> None:
-    one = console(command=MUTE, start_timeout=2.0)
+    one = console(command=MUTE, start_timeout=1.0)
     async with asyncio.timeout(WITHIN):
         state = await one.broker.start()
     assert state.state == "failed"
-    assert "did not get ready within 2 s" in state.text
+    assert "did not get ready within 1 s" in state.text
 
 
 async def test_a_child_that_never_gets_ready_is_ended(console: Make) -> None:

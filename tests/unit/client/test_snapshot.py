@@ -13,10 +13,10 @@ from app.client.api import BrokerClient
 from app.client.snapshot import read_board
 from app.contract import Diff, PresetRow, Pulse
 from app.errors import Unavailable
-from tests.fakes.broker import Brokers, broker_process, brokers
+from tests.fakes.broker import BrokerProcess, Brokers, brokers, module_broker, shared_broker
 from tests.unit.client.conftest import FeedServer, Listener
 
-__all__ = ["broker_process", "brokers"]
+__all__ = ["brokers", "module_broker", "shared_broker"]
 
 
 def stream(number: int) -> dict[str, Any]:
@@ -30,23 +30,21 @@ def stream(number: int) -> dict[str, Any]:
     }
 
 
-async def test_a_board_holds_what_the_broker_holds(brokers: Brokers) -> None:
-    process = brokers.start()
-    async with BrokerClient(process.url, process.token) as client:
+async def test_a_board_holds_what_the_broker_holds(shared_broker: BrokerProcess) -> None:
+    async with BrokerClient(shared_broker.url, shared_broker.token) as client:
         row = await client.advertise(stream(1))
         wall = PresetRow(id="", name="Wall", consumer_id="w", consumer_address="10.0.0.9")
         preset = await client.save_preset(wall)
-    board = await read_board(process.url, process.token)
+    board = await read_board(shared_broker.url, shared_broker.token)
     assert [found.name for found in board.streams.values()] == ["Camera 1"]
     assert list(board.streams) == [row.id]
     assert board.presets == {preset.id: preset}
     assert board.sessions == board.holds == {}
 
 
-async def test_no_board_without_the_token(brokers: Brokers) -> None:
-    process = brokers.start()
+async def test_no_board_without_the_token(shared_broker: BrokerProcess) -> None:
     with pytest.raises(Unavailable, match="refused this console's token"):
-        await read_board(process.url, "wrong-wrong-wrong-wrong")
+        await read_board(shared_broker.url, "wrong-wrong-wrong-wrong")
 
 
 async def test_no_board_where_no_broker_is() -> None:
@@ -65,12 +63,13 @@ async def test_a_row_that_cannot_be_read_is_said_at_once(feed_server: FeedServer
     assert caught.value.code == "bad_answer"
 
 
-async def test_every_change_comes_once_and_in_order(brokers: Brokers, listen: Callable[..., Listener]) -> None:
-    process = brokers.start()
-    listener = listen(process.url)
-    listener.client.retarget(process.url, process.token)
+async def test_every_change_comes_once_and_in_order(
+    shared_broker: BrokerProcess, listen: Callable[..., Listener]
+) -> None:
+    listener = listen(shared_broker.url)
+    listener.client.retarget(shared_broker.url, shared_broker.token)
     await listener.link("live")
-    async with BrokerClient(process.url, process.token) as client:
+    async with BrokerClient(shared_broker.url, shared_broker.token) as client:
         rows = await asyncio.gather(*(client.advertise(stream(number)) for number in range(60)))
         await asyncio.gather(*(client.heartbeat(row.id) for row in rows))
         await asyncio.gather(*(client.withdraw(row.id) for row in rows))
@@ -78,7 +77,7 @@ async def test_every_change_comes_once_and_in_order(brokers: Brokers, listen: Ca
         while sum(event.kind == "stream.withdrawn" for event in _events(listener)) < 60:
             await listener.messages.get()
         pulses = 0
-        while pulses < 3:
+        while pulses < 2:  # an event that is missing is found at the second one
             pulses += isinstance(await listener.messages.get(), Pulse)
     numbers = [event.seq for event in _events(listener)]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.fakes.broker import broker_process, brokers
+from tests.fakes.broker import broker_process, brokers, module_broker, shared_broker
 
-__all__ = ["broker_process", "brokers"]
+__all__ = ["broker_process", "brokers", "module_broker", "shared_broker"]

@@ -16,8 +16,8 @@ COUNT = 40
 
 
 @pytest.fixture
-async def crowd(broker_process: BrokerProcess) -> AsyncIterator[Crowd]:
-    crowd = Crowd(broker_process.url, COUNT, connections=4, every=0.4)
+async def crowd(shared_broker: BrokerProcess) -> AsyncIterator[Crowd]:
+    crowd = Crowd(shared_broker.url, COUNT, connections=4, every=0.4)
     yield crowd
     await crowd.close()
 
@@ -29,9 +29,9 @@ async def beats(crowd: Crowd, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_crowd_lives_and_leaves(crowd: Crowd, broker_process: BrokerProcess) -> None:
+async def test_a_crowd_lives_and_leaves(crowd: Crowd, shared_broker: BrokerProcess) -> None:
     await crowd.advertise()
-    async with BrokerClient(broker_process.url) as client:
+    async with BrokerClient(shared_broker.url) as client:
         streams = await client.streams()
         assert {stream.id for stream in streams} == set(crowd.ids)
         assert len({stream.name for stream in streams}) == COUNT
@@ -56,15 +56,16 @@ async def test_a_crowd_lives_and_leaves(crowd: Crowd, broker_process: BrokerProc
         assert await client.streams() == []
 
 
-async def test_a_crowd_accepts_every_negotiation(crowd: Crowd, broker_process: BrokerProcess) -> None:
+async def test_a_crowd_accepts_every_negotiation(crowd: Crowd, shared_broker: BrokerProcess) -> None:
     await crowd.advertise()
-    await crowd.answer(broker_process.nats_url)
-    async with BrokerClient(broker_process.url) as client:
+    await crowd.answer(shared_broker.nats_url)
+    async with BrokerClient(shared_broker.url) as client:
         offer = await client.request(crowd.ids[-1], consumer_id="wall", consumer_address="10.0.0.1")
     assert offer.stream_id == crowd.ids[-1]
 
 
-async def test_a_broker_that_is_away_costs_beats_and_nothing_else(crowd: Crowd, broker_process: BrokerProcess) -> None:
+async def test_a_broker_that_is_away_costs_beats_and_nothing_else(broker_process: BrokerProcess) -> None:
+    crowd = Crowd(broker_process.url, COUNT, connections=4, every=0.4)
     await crowd.advertise()
     broker_process.kill()
     running = asyncio.ensure_future(crowd.run())
@@ -74,6 +75,7 @@ async def test_a_broker_that_is_away_costs_beats_and_nothing_else(crowd: Crowd, 
     assert not running.done()
     running.cancel()
     await asyncio.wait({running})
+    await crowd.close()
     with pytest.raises(ExceptionGroup) as caught:
         await Crowd(broker_process.url, 2).advertise()
     assert caught.group_contains(Unavailable)

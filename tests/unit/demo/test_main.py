@@ -201,19 +201,19 @@ STREAM = {
 }
 
 
-async def test_a_broker_with_a_real_show_is_left_alone(demo: Start, broker_process: BrokerProcess) -> None:
-    async with BrokerClient(broker_process.url, broker_process.token) as client:
+async def test_a_broker_with_a_real_show_is_left_alone(demo: Start, shared_broker: BrokerProcess) -> None:
+    async with BrokerClient(shared_broker.url, shared_broker.token) as client:
         real = await client.advertise(STREAM)
-        where = ("--broker", broker_process.url, "--nats-url", broker_process.nats_url, "--publishers", "3")
+        where = ("--broker", shared_broker.url, "--nats-url", shared_broker.nats_url, "--publishers", "3")
         refused = demo(*where)
         _, err = await asyncio.to_thread(refused.process.communicate, timeout=ENDED_WITHIN)
         assert refused.process.returncode == 1
-        assert err.startswith(f"callboard: 1 other streams live on {broker_process.url}")
+        assert err.startswith(f"callboard: 1 other streams live on {shared_broker.url}")
         assert err.count("\n") == 1
         assert [stream.id for stream in await client.streams()] == [real.id]
 
         forced = demo(*where, "--force")
-        assert (await forced.ready())["main"] == broker_process.url
+        assert (await forced.ready())["main"] == shared_broker.url
         await until(lambda: _all(client, 4))
         again = demo(*where)
         _, err = await asyncio.to_thread(again.process.communicate, timeout=ENDED_WITHIN)
@@ -232,8 +232,8 @@ async def test_a_broker_that_is_not_there(demo: Start) -> None:
     assert err.count("\n") == 1
 
 
-async def test_a_nats_server_that_is_not_there(demo: Start, broker_process: BrokerProcess) -> None:
-    one = demo("--broker", broker_process.url, "--nats-url", "nats://127.0.0.1:9")
+async def test_a_nats_server_that_is_not_there(demo: Start, shared_broker: BrokerProcess) -> None:
+    one = demo("--broker", shared_broker.url, "--nats-url", "nats://127.0.0.1:9")
     _, err = await asyncio.to_thread(one.process.communicate, timeout=ENDED_WITHIN)
     assert one.process.returncode == 1
     assert "callboard: The NATS server at nats://127.0.0.1:9 does not answer" in err

@@ -21,9 +21,9 @@ WANT = {"consumer_id": "wall", "consumer_address": "10.0.0.1"}
 
 
 @pytest.fixture
-async def house(broker_process: BrokerProcess, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def house(shared_broker: BrokerProcess, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     monkeypatch.setattr("app.demo.people.HEARTBEAT_EVERY", 0.05)
-    house = House(Place(broker_process.url, broker_process.nats_url, broker_process.token))
+    house = House(Place(shared_broker.url, shared_broker.nats_url, shared_broker.token))
     await house.open()
     yield house
     await house.close()
