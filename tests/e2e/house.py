@@ -256,8 +256,7 @@ class House:
 
     async def strip_is_quiet(self, within: float = WITHIN) -> None:
         """Wait until nothing on the strip complains."""
-        state = self.console.window.strip
-        await self.until(lambda: state.state.live and not state.state.problems, within)
+        await self.until(lambda: (now := self.console.strip_state()).live and not now.problems, within)
         self.says_all_well()
 
     def says_all_well(self) -> None:
@@ -308,7 +307,7 @@ class House:
             return all(said[column] == words for column, words in wanted.items())
 
         try:
-            await self.until(says)
+            await self.until(says, 10.0)  # a row that nobody beats lives for 30 s
         except AssertionError:
             raise AssertionError(f"the row stays at { {name: cells.get(name) for name in wanted} }") from None
         return cells
@@ -360,8 +359,13 @@ async def a_console(
 
 
 @asynccontextmanager
-async def a_house(folder: Path, *options: str, name: str = "house", **more: Any) -> AsyncIterator[House]:
-    """A broker process and a console on it; both are gone with the block, and whatever broker the console started."""
+async def a_house(
+    folder: Path, *options: str, name: str = "house", quiet: bool = True, **more: Any
+) -> AsyncIterator[House]:
+    """A broker process and a console on it; both are gone with the block, and whatever broker the console started.
+
+    ``quiet``: the strip has nothing to complain of when the block begins.
+    """
     options = (f"--name={name}", *options)
     process = BrokerProcess(folder / "data", options, **more)
     try:
@@ -369,7 +373,8 @@ async def a_house(folder: Path, *options: str, name: str = "house", **more: Any)
         async with a_console(folder, folder / "data", options) as console:
             house = House(process, console, name)
             try:
-                await house.strip_is_quiet()
+                if quiet:
+                    await house.strip_is_quiet()
                 yield house
             finally:
                 await house.close()
