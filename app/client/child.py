@@ -70,10 +70,6 @@ class Child:
         """The line in which it said why it could not go on."""
         return last_words(self._log, self._log_start)
 
-    def terminate(self) -> None:
-        """Ask it to stop by signal."""
-        self._process.terminate()
-
     def kill(self) -> None:
         """End it without asking."""
         self._process.kill()

@@ -16,7 +16,6 @@ What folds into what, for Maestra:
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -120,30 +119,6 @@ def _not_live(store: Store, age: float) -> State:
     feed = store.feed_age()
     since = "" if feed is None else f" for {age_text(feed)}"
     return State(STALE, age, f"the board is not live{since}, this is what was known last")
-
-
-def tally_streams(store: Store, now: float) -> Counter[str]:
-    """How many streams, ghosts of the last minute included, are in which state; a millisecond for 10,000."""
-    tally: Counter[str] = Counter()
-    live, late = store.live, now - LATE_AFTER
-    for row in store.streams.values():
-        well = live and row.confirmed and row.last_heartbeat > late and store.running_for(row.id) is None
-        tally["live" if well else state_of_stream(row, store, now).word.key] += 1
-    for ghost in store.graveyard.of("stream").values():
-        if isinstance(ghost.row, StreamRow):
-            tally[state_of_stream(ghost.row, store, now, ghost).word.key] += 1
-    return tally
-
-
-def tally_sessions(store: Store, now: float) -> Counter[str]:
-    """The same for sessions."""
-    tally: Counter[str] = Counter()
-    for row in store.sessions.values():
-        tally[state_of_session(row, store, now).word.key] += 1
-    for ghost in store.graveyard.of("session").values():
-        if isinstance(ghost.row, SessionRow):
-            tally[state_of_session(ghost.row, store, now, ghost).word.key] += 1
-    return tally
 
 
 def rank(state: State) -> float:

@@ -138,9 +138,8 @@ class DatabaseSuite:
             for n in range(12)
         ]
         rows[3] = msgspec.structs.replace(rows[3], before={"name": HOSTILE}, after={}, detail=HOSTILE, milliseconds=1.5)
-        for row in rows:
-            await database.append_audit(row)
-        await database.append_audit(rows[0])
+        await database.write_history([], acts=rows)
+        await database.write_history([], acts=rows[:1])
         assert await database.audit(AuditQuery()) == rows[::-1]
 
         async def times(**query: Any) -> list[float]:
@@ -181,7 +180,7 @@ class DatabaseSuite:
 
         async def write(row: HistoryRow) -> None:
             await database.write_history([row])
-            await database.append_audit(audit_row(row.time))
+            await database.write_history([], acts=[audit_row(row.time)])
 
         async def read() -> None:
             for _ in range(20):

@@ -126,7 +126,7 @@ class Database:
     async def write_history(
         self, rows: Sequence[HistoryRow], void: Sequence[str] = (), acts: Sequence[AuditRow] = ()
     ) -> None:
-        """Add or end sessions, remove those in ``void``, add acts; repeating it changes nothing."""
+        """Add or end sessions, remove those in ``void``, add acts whose id is new; repeating it changes nothing."""
         sessions = tables.stream_sessions
         put = upsert(
             sessions, self._dialect, ["id"], ["status", "ended_at", "duration_seconds", "error_message"], only_open=True
@@ -167,10 +167,6 @@ class Database:
         return await self._execute(delete(tables.presets).where(tables.presets.c.id == preset_id)) > 0
 
     # Audit.
-
-    async def append_audit(self, row: AuditRow) -> None:
-        """Add an act; a known id is left alone."""
-        await self._execute(upsert(tables.audit, self._dialect, ["id"], []).values(msgspec.structs.asdict(row)))
 
     async def audit(self, query: AuditQuery) -> list[AuditRow]:
         """Acts, newest first."""

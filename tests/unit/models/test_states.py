@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.contract import GHOST_SECONDS
-from app.models.states import WORDS, State, rank, state_of_session, state_of_stream, tally_sessions, tally_streams
+from app.models.states import WORDS, State, rank, state_of_session, state_of_stream
 from tests.fakes.board import Board
 from tests.fakes.feed_script import START, hold, negotiation, session, stream
 
@@ -128,30 +128,6 @@ def test_what_looked_well_is_stale_while_the_board_is_not_live(board: Board) -> 
     assert of_stream(board, "dead").word.key == "off"
     assert GHOST_SECONDS > 5
     assert board.feed.at == START + 5
-
-
-def test_a_tally_counts_what_each_row_says(board: Board) -> None:
-    held = session("held", "fine")
-    board.show(
-        *(stream(row_id) for row_id in ("fine", "late", "busy", "gone", "left")),
-        stream("new", confirmed=False),
-        *(session("own", "fine"), session("orphan", "gone"), session("late", "fine"), held, hold("h", held)),
-    )
-    board.send(board.feed.put("negotiation.started", negotiation("n", "busy")))
-    board.send(
-        board.feed.gone("stream.expired", "gone", "expired"), board.feed.gone("stream.withdrawn", "left", "withdrawn")
-    )
-    board.wait(13)
-    board.send(*(board.feed.beat("stream.beat", row_id) for row_id in ("fine", "busy")))
-    board.send(board.feed.beat("session.beat", "own"))
-    now = board.store.broker_now()
-    assert tally_streams(board.store, now) == {"live": 1, "stale": 2, "changing": 1, "fault": 1, "off": 1}
-    assert tally_sessions(board.store, now) == {"live": 1, "stale": 1, "held": 1, "fault": 1}
-    board.pass_silently(4)
-    now = board.store.broker_now()
-    assert tally_streams(board.store, now) == {"stale": 4, "fault": 1, "off": 1}
-    board.send(board.feed.gone("session.stopped", "own", "stopped"))
-    assert tally_sessions(board.store, now)["off"] == 1
 
 
 def test_trouble_sorts_first_and_the_oldest_on_top() -> None:

@@ -174,7 +174,8 @@ async def test_writers_get_their_turn_while_old_rows_are_deleted(
     purging = asyncio.ensure_future(mover.purge())
     written = 0
     while not purging.done():
-        await database.append_audit(AuditRow(id=str(written), at=1.0, operator="o", verb="v", object="x", result="ok"))
+        act = AuditRow(id=str(written), at=1.0, operator="o", verb="v", object="x", result="ok")
+        await database.write_history([], acts=[act])
         written += 1
         await asyncio.sleep(0.01)
     assert await purging == 2000
