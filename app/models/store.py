@@ -266,6 +266,19 @@ class Store:
             self._tell(changes)
         return True
 
+    def forget(self) -> None:
+        """Another broker is shown from now on: nothing of the last one stays, not even as a ghost."""
+        changes = Changes(reset=True)
+        changes.removed = {table: {*rows, *self.graveyard.of(table)} for table, rows in self._rows.tables.items()}
+        self._clock = BrokerClock(self._monotonic)
+        self._rows, self._filling = Rows(), None
+        self._last_heard, self.hello = None, None
+        self.seq, self._pulse_ahead = 0, -1
+        self.loaded = self.in_step = False
+        self.graveyard = Graveyard(self._monotonic)
+        self.beats = Beats()
+        self._tell(changes)
+
     def tick(self) -> None:
         """Once a second: forget ghosts whose minute is over. Works without a link too."""
         gone = self.graveyard.expire()

@@ -119,6 +119,11 @@ class UndoStack:
         """Taking it back failed for now (no answer, no link): it is the next to be undone again."""
         self._done.append(act)
 
+    def clear(self) -> None:
+        """Another broker is shown: what was done at the last one cannot be undone here."""
+        self._done.clear()
+        self._undone.clear()
+
     def forget(self, row_id: str) -> None:
         """Drop acts on an object for which undoing has become pointless."""
         self._done = [act for act in self._done if row_id not in act.ids]

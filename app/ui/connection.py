@@ -43,6 +43,8 @@ class Connection:
 
     def show_embedded(self) -> None:
         """Find or start this machine's broker, and show it."""
+        if self._remote:
+            self._forget()
         self._remote = ""
         self.state = Connected(name="this machine", text="Looking for the broker")
         from app.client.process import EmbeddedBroker
@@ -55,6 +57,8 @@ class Connection:
 
     def show_remote(self, url: str) -> None:
         """Show the broker at ``url``; the embedded one, if it runs, goes on."""
+        if url != self._remote:
+            self._forget()
         self._remote = url
         self.state = Connected(name=url, text=f"Connecting to {url}", remote=True)
         self._context.spawn(self._attach_remote(url), f"connect to {url}")
@@ -68,6 +72,11 @@ class Connection:
         """Let go of the broker, which goes on."""
         if self._context.client is not None:
             await self._context.client.close()
+
+    def _forget(self) -> None:
+        """Rows, ghosts and acts of the last broker are nothing on the next."""
+        self._context.store.forget()
+        self._context.actions.undo_stack.clear()
 
     # -- inside ------------------------------------------------------------------------------------------------
 

@@ -48,9 +48,16 @@ class Console:
     """One window and all behind it."""
 
     def __init__(
-        self, app: QApplication, settings: Settings, data_dir: Path, serve_options: Sequence[str] = ()
+        self,
+        app: QApplication,
+        settings: Settings,
+        data_dir: Path,
+        serve_options: Sequence[str] = (),
+        *,
+        demo: bool = False,
     ) -> None:
         self.app = app
+        self._demo = demo
         self.settings = settings
         self.failures: list[str] = []
         self._excepthook = sys.excepthook
@@ -251,10 +258,10 @@ class Console:
     # -- the end -----------------------------------------------------------------------------------------------
 
     def may_close(self) -> bool:
-        """With live rows on a broker of our own: ask in place what is to become of it."""
+        """With live rows on a broker of our own: ask in place what is to become of it. That of a demo ends anyway."""
         embedded = self.context.embedded
         ours = embedded is not None and embedded.state.state == "running" and not self.connection.is_remote
-        if self._leaving or not ours or not (self.store.streams or self.store.sessions):
+        if self._leaving or self._demo or not ours or not (self.store.streams or self.store.sessions):
             self._leave()
             return True
         from app.ui.dialogs.quit_panel import QuitPanel

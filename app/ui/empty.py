@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from app.ui.context import Context
 
 
+WIDEST = 560
+
+
 class EmptyText(QWidget):
     """Two centred lines over the viewport of a table; lets every click through."""
 
@@ -46,11 +49,15 @@ class EmptyText(QWidget):
             title, hint = "Waiting for the broker", "The board fills when its first picture has come."
         self.title.setText(title)
         self.hint.setText(hint)
-        self.setGeometry(self._viewport.rect())
+        self._fill()
         self.show()
+
+    def _fill(self) -> None:
+        self.hint.setFixedWidth(min(WIDEST, max(120, self._viewport.width() - 48)))  # wrapped, it asks for too little
+        self.setGeometry(self._viewport.rect())
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Stay in the middle."""
         if event.type() == QEvent.Type.Resize and self.isVisible():
-            self.setGeometry(self._viewport.rect())
+            self._fill()
         return False

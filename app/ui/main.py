@@ -32,7 +32,7 @@ def main(
     faulthandler.enable()
     app = application()
     folder = config or (data_dir if demo else config_dir())
-    return run(console(app, broker, data_dir, serve_options, folder / "console.ini"), app)
+    return run(console(app, broker, data_dir, serve_options, folder / "console.ini", demo=demo), app)
 
 
 def application() -> QApplication:
@@ -48,7 +48,13 @@ def application() -> QApplication:
 
 
 async def console(
-    app: QApplication, broker: str | None, data_dir: Path, serve_options: Sequence[str], settings_file: Path
+    app: QApplication,
+    broker: str | None,
+    data_dir: Path,
+    serve_options: Sequence[str],
+    settings_file: Path,
+    *,
+    demo: bool = False,
 ) -> int:
     """The console itself; cancelled or closed, it leaves the broker running."""
     import asyncio
@@ -56,7 +62,7 @@ async def console(
     from app.ui.console import Console, on_terminate
     from app.ui.settings import Settings
 
-    one = Console(app, Settings(settings_file), data_dir, serve_options)
+    one = Console(app, Settings(settings_file), data_dir, serve_options, demo=demo)
     if os.environ.get("CALLBOARD_STARTUP_PROBE"):
         one.window.painted.connect(lambda: _probe(one.closed))
     on_terminate(asyncio.get_running_loop(), one.leave_now)

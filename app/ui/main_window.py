@@ -59,7 +59,7 @@ class MainWindow(QWidget):
         self.stack = QStackedWidget()
         self.sheet = Sheet(self._cover)
         self.foot = Foot()
-        self.toasts = Toasts(self, Foot.HEIGHT)
+        self.toasts = Toasts(self, self.stack)
         self._build()
         self._repeats = KeyRepeat(self)
         self._timer = QTimer(self)
@@ -209,7 +209,8 @@ class MainWindow(QWidget):
 
     def undo(self) -> None:
         """Ctrl+Z."""
-        if self.context.actions.undo():
+        waits = bool(self.context.actions.pending)
+        if self.context.actions.undo() and not waits:
             self.toasts.drop_undo()
 
     def export(self) -> None:

@@ -63,7 +63,7 @@ class Page(QWidget):
 
     def hints(self) -> str:
         """The keys that matter on this page now, for the foot of the window."""
-        return "/ filter    F1 keys"
+        return "/ filter    F1 keys" if self.filter_box() is not None else "F1 keys"
 
     def panes(self) -> list[QWidget]:
         """Widgets that F6 goes through, in order; those that are hidden are passed over."""

@@ -29,8 +29,8 @@ FEED_LAG = 3.0
 """Seconds in which the feed brings the session of an offer that has just come."""
 FAILURE_SECONDS = 300.0
 TITLES = {
-    "taken": "Taken",
-    "already": "Already there",
+    "taken": "Taken to",
+    "already": "Already on",
     "rejected": "Rejected (502)",
     "no_answer": "No answer (504)",
     "gone": "Gone (404)",
@@ -100,7 +100,7 @@ class TakeCard(QFrame):
         """The result, as long as it says something true: while its session lives, a failure for five minutes."""
         result, at = self.results.get(stream_id, (None, 0.0))
         age = time.monotonic() - at
-        session = getattr(getattr(result, "offer", None), "session_id", None)
+        session = _session_of(result)
         if session is not None:
             told = session in self.context.store.sessions or age < FEED_LAG
         else:
@@ -127,9 +127,10 @@ class TakeCard(QFrame):
         good = result.ok and not result.hold_error and not result.not_ended
         title = CODES.get(result.code, TITLES[result.outcome])
         if result.ok:
-            title = f"{title} to {plain(result.preset.name)}"
+            title = f"{title} {plain(result.preset.name)}"
         self._say(title, "", clean(result.text), "" if good else "error")
-        if result.offer is None:
+        shown = result.offer or result.already
+        if shown is None:
             self._hide_offer()
             return
         if self.offer is None:
@@ -137,7 +138,7 @@ class TakeCard(QFrame):
 
             self.offer = OfferView(self.context)
             self._column.addWidget(self.offer)
-        self.offer.show_offer(result.offer, self.context.store.sessions.get(result.offer.session_id))
+        self.offer.show_offer(shown, self.context.store.sessions.get(_session_of(result) or ""))
 
     def _say(self, title: str, big: str, text: str, tone: str) -> None:
         for label, words in ((self.title, title), (self.big, big), (self.text, text)):
@@ -149,3 +150,12 @@ class TakeCard(QFrame):
     def _hide_offer(self) -> None:
         if self.offer is not None:
             self.offer.forget()
+
+
+def _session_of(result: TakeResult | CallboardError | None) -> str | None:
+    """The session that a take brought, or found there."""
+    if result is None or isinstance(result, CallboardError):
+        return None
+    if result.offer is not None:
+        return result.offer.session_id
+    return result.already.id if result.already is not None else None

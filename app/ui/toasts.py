@@ -1,7 +1,7 @@
 """Sentences at the foot of the window: what was done, with Undo for 10 s, and what went wrong, until dismissed.
 
-``Toasts`` floats over the lower right corner of the window and never takes the keyboard. At most four are shown;
-the oldest goes first. The text is plain. Called through ``context.toast``.
+``Toasts`` floats over the lower right corner of the pages and never takes the keyboard: acts that wait stand below
+it, panels at its right, and their buttons stay free. At most four are shown; the oldest goes first. The text is plain. Called through ``context.toast``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Toast(QFrame):
         row.addWidget(self.label, 1)
         self.undo_button: QPushButton | None = None
         if undo is not None:
-            self.undo_button = QPushButton("Undo  Ctrl+Z")
+            self.undo_button = QPushButton("Undo")
             self.undo_button.setProperty("kind", "link")
             self.undo_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             self.undo_button.clicked.connect(self._press_undo)
@@ -59,6 +59,11 @@ class Toast(QFrame):
         self._timer.stop()
         self._gone(self)
 
+    def name_key(self, newest: bool) -> None:
+        """Ctrl+Z takes back the newest act alone; the buttons of older ones do not claim it."""
+        if self.undo_button is not None:
+            self.undo_button.setText("Undo  Ctrl+Z" if newest else "Undo")
+
     def _press_undo(self) -> None:
         if self._undo is not None:
             undo, self._undo = self._undo, None
@@ -69,16 +74,16 @@ class Toast(QFrame):
 class Toasts(QWidget):
     """The stack of toasts of one window."""
 
-    def __init__(self, window: QWidget, foot: int) -> None:
+    def __init__(self, window: QWidget, over: QWidget) -> None:
         super().__init__(window)
         self._window = window
-        self._foot = foot
+        self._over = over
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents, False)
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
         self._column.setSpacing(6)
         self.items: list[Toast] = []
-        window.installEventFilter(self)
+        over.installEventFilter(self)
         self.hide()
 
     def say(self, text: str, *, undo: Callable[[], None] | None = None, tone: str = "info") -> None:
@@ -102,13 +107,16 @@ class Toasts(QWidget):
         return bool(errors)
 
     def drop_undo(self) -> None:
-        """The act that a toast offers to undo has been undone otherwise."""
-        for toast in [toast for toast in self.items if toast.undo_button is not None]:
+        """Ctrl+Z took back the newest act: its toast has nothing to offer any more."""
+        for toast in self._undoable()[-1:]:
             self._remove(toast)
+
+    def _undoable(self) -> list[Toast]:
+        return [toast for toast in self.items if toast.undo_button is not None]
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Stay in the corner."""
-        if event.type() == QEvent.Type.Resize and self.items:
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.Move) and self.items:
             self._place()
         return False
 
@@ -121,12 +129,14 @@ class Toasts(QWidget):
             self._place()
 
     def _place(self) -> None:
-        window = self._window
         if not self.items:
             self.hide()
             return
-        width = min(WIDTH, window.width() - 24)
+        for toast in self.items:
+            toast.name_key(toast in self._undoable()[-1:])
+        width = min(WIDTH, self._over.width() - 24)
         height = sum(max(toast.heightForWidth(width), 32) for toast in self.items) + 6 * (len(self.items) - 1)
-        self.setGeometry(window.width() - width - 12, window.height() - height - self._foot - 12, width, height)
+        corner = self._over.mapTo(self._window, self._over.rect().bottomRight())
+        self.setGeometry(corner.x() - width - 12, corner.y() - height - 11, width, height)
         self.show()
         self.raise_()

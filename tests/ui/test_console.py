@@ -66,14 +66,14 @@ def press(widget: QWidget, key: Qt.Key, modifiers: Qt.KeyboardModifier = Qt.Keyb
 
 
 @asynccontextmanager
-async def a_console(folder: Path, broker: str | None = None) -> AsyncIterator[Console]:
+async def a_console(folder: Path, broker: str | None = None, *, demo: bool = False) -> AsyncIterator[Console]:
     """A console on a data folder of its own; it is left, and its broker ended, with the block."""
     app = QApplication.instance()
     assert isinstance(app, QApplication)
     settings = Settings(folder / "console.ini")
     settings.set("hold_back_seconds", 0.3)
     settings.set("window/plots_open", False)
-    console = Console(app, settings, folder / "data", PORTS)
+    console = Console(app, settings, folder / "data", PORTS, demo=demo)
     console.show()
     running = asyncio.create_task(console.run(broker))
     try:
@@ -216,6 +216,44 @@ async def test_closing_with_live_rows_asks_and_leaves_the_broker(tmp_path: Path)
         async with asyncio.timeout(WITHIN):
             await console.closed.wait()
         assert (await client.healthz())["status"] == "ok"
+
+
+async def test_a_demo_ends_with_its_window_and_asks_nothing(tmp_path: Path) -> None:
+    async with a_console(tmp_path, demo=True) as console:
+        await until(console, lambda: console.store.live)
+        client = console.context.client
+        assert client is not None
+        stream = await client.advertise(STREAM)
+        await until(console, lambda: stream.id in console.store.streams)
+        assert console.may_close()
+        assert console.closed.is_set()
+        assert console.window.sheet.current is None
+
+
+async def test_another_broker_shows_nothing_of_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = await asyncio.to_thread(BrokerProcess(tmp_path / "remote", ("--name", "rack")).start)
+    try:
+        monkeypatch.setenv("CALLBOARD_TOKEN", process.token)
+        async with a_console(tmp_path) as console:
+            await until(console, lambda: console.store.live)
+            client = console.context.client
+            assert client is not None
+            stream = await client.advertise(STREAM)
+            other = await client.advertise(STREAM)
+            await client.withdraw(other.id)
+            await until(console, lambda: console.store.ghost("stream", other.id))
+            console.streams.model.flush()
+            assert {item.id for item in console.streams.model.order_items} == {stream.id, other.id}
+            console.connect_to(process.url)
+            assert not console.store.streams
+            assert not console.store.live
+            await until(console, lambda: console.store.live)
+            assert console.strip_state().broker == "rack"
+            assert not console.store.graveyard.of("stream")
+            console.streams.model.flush()
+            assert console.streams.model.total == 0
+    finally:
+        await asyncio.to_thread(process.end)
 
 
 async def test_a_second_console_adopts_the_broker(tmp_path: Path) -> None:

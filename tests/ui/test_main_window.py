@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
@@ -61,6 +61,13 @@ class TestNotLive:
         stage.key(Key.Key_R)
         assert stage.client.calls == []
         assert any(text.startswith("Take: NOT LIVE since") for text in stage.said())
+
+    def test_a_stream_is_not_added_to_a_board_that_is_not_live(self, stage: Stage) -> None:
+        assert stage.streams.add_button.isEnabled()
+        stage.clock += 4.0
+        stage.window.refresh()
+        assert not stage.streams.add_button.isEnabled()
+        assert "NOT LIVE since" in stage.streams.add_button.toolTip()
 
     def test_live_again_acts_again(self, stage: Stage) -> None:
         stage.clock += 4.0
@@ -135,6 +142,48 @@ class TestToasts:
         corner = stage.window.toasts.geometry().bottomRight()
         assert stage.window.rect().contains(corner)
         assert corner.x() > 900
+
+    def test_they_leave_the_buttons_of_waiting_acts_and_panels_free(self, stage: Stage) -> None:
+        stage.settings.set("hold_back_seconds", 30.0)
+        stage.actions.press("kick", [stage.session("wall-main").id])
+        stage.context.panels.show(Panel(stage.context, "asks something"))
+        for number in range(4):
+            stage.context.toast(f"number {number}", tone="error")
+        QApplication.sendPostedEvents()
+        QApplication.processEvents()
+        toasts = stage.window.toasts.geometry()
+        pending, sheet = stage.window.pending, stage.window.sheet
+        assert pending.isVisible()
+        assert sheet.isVisible()
+        for other in (pending, sheet):
+            taken = QRect(other.mapTo(stage.window, QPoint(0, 0)), other.size())
+            assert not taken.intersects(toasts)
+
+    def test_only_the_newest_offers_control_z(self, stage: Stage) -> None:
+        async def nothing() -> None:
+            """Nothing to take back."""
+
+        stage.actions.tell("first", "first", nothing)
+        stage.actions.tell("second", "second", nothing)
+        offered = [toast.undo_button.text() for toast in stage.window.toasts.items if toast.undo_button]
+        assert offered == ["Undo", "Undo  Ctrl+Z"]
+        stage.streams.view.setFocus()
+        stage.key(Key.Key_Z, CONTROL)
+        offered = [toast.undo_button.text() for toast in stage.window.toasts.items if toast.undo_button]
+        assert offered == ["Undo  Ctrl+Z"]
+        assert "first" in stage.said()
+
+    def test_control_z_that_cancels_leaves_the_offers_to_undo(self, stage: Stage) -> None:
+        async def nothing() -> None:
+            """Nothing to take back."""
+
+        stage.actions.tell("first", "first", nothing)
+        stage.settings.set("hold_back_seconds", 30.0)
+        stage.actions.press("kick", [stage.session("wall-main").id])
+        stage.streams.view.setFocus()
+        stage.key(Key.Key_Z, CONTROL)
+        assert stage.actions.pending == {}
+        assert "first" in stage.said()
 
 
 class TestLook:

@@ -54,6 +54,17 @@ class TestTake:
         assert stage.client.calls == []
         assert any("already on Main wall, since" in text for text in stage.said())
 
+    def test_what_is_there_already_still_shows_how_to_reach_it(self, stage: Stage) -> None:
+        stage.settings.set("window/details_open", True)
+        stage.streams.details.show()
+        stage.go_to(stage.stream("Cam 1 stage left"))
+        stage.key(Key.Key_R)
+        card = stage.streams.take_card
+        assert card.title.text() == "Already on Main wall"
+        assert card.offer is not None
+        assert card.offer.isVisible()
+        assert card.offer.address.text()
+
     @pytest.mark.parametrize(
         ("status", "title"), [(502, "Rejected (502)"), (504, "No answer (504)"), (404, "Gone (404)")]
     )

@@ -26,6 +26,7 @@ from app.ui.details_text import stream_sections
 from app.ui.plots import PlotBand
 from app.ui.table_view import Countdown, TableView
 from app.ui.take_card import TakeCard
+from app.ui.theme import escape_tooltip
 from app.ui.troubles import Troubles, streams_in_trouble
 from app.ui.verbs import take_warning
 
@@ -130,6 +131,10 @@ class StreamsPage(BoardPage):
         """Also destinations and the take card."""
         super().refresh()
         self.destinations.refresh()
+        blocked = self.context.actions.blocked
+        if self.add_button.isEnabled() == bool(blocked):
+            self.add_button.setEnabled(not blocked)
+            self.add_button.setToolTip(escape_tooltip(blocked))
         if self.details.isVisible():
             self.take_card.refresh(self.view.current_id)
         if self.context.store.negotiations or self.context.actions.running:
@@ -262,8 +267,8 @@ class StreamsPage(BoardPage):
 
     def _open_more(self) -> None:
         menu = QMenu(self)
-        menu.addAction("New preset…", self.new_preset)
-        menu.addAction("Create stream type…", self.create_type)
+        for words, act in (("New preset…", self.new_preset), ("Create stream type…", self.create_type)):
+            menu.addAction(words, act).setEnabled(not self.context.actions.blocked)
         menu.addAction("Export…\tCtrl+E", self.export)
         menu.addSeparator()
         plots = QAction("Plots", menu)
