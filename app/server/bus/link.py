@@ -7,6 +7,8 @@ CPU, and its own reconnecting holds a request back until its time-out. A broker 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
@@ -168,19 +170,27 @@ class Link(asyncio.Protocol):
 async def open_link(url: str, on_writable: Callable[[], None], timeout: float) -> Link:
     """A link whose handshake is done. Raises ``Unavailable`` with the reason."""
     parts = urlsplit(url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
     user = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
     loop = asyncio.get_running_loop()
     link: Link | None = None
     try:
         async with asyncio.timeout(timeout):
-            _, link = await loop.create_connection(
-                lambda: Link(user, password, on_writable), parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT
-            )
+            _, link = await loop.create_connection(lambda: Link(user, password, on_writable), host, port)
             await link.ready
     except (OSError, TimeoutError, Unavailable) as error:
         if link is not None:
             link.close()
-        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-        raise Unavailable(reason, code="bus_away") from error
+        raise Unavailable(f"{host}:{port}: {_in_words(error)}", code="bus_away") from error
     return link
+
+
+def _in_words(error: Exception) -> str:
+    """Why there is no link, without the system's numbers."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.errno is not None:
+        known = error.strerror if isinstance(error, socket.gaierror) else None
+        return known or os.strerror(error.errno)
+    return str(error)
