@@ -175,10 +175,6 @@ class Store:
         """The broker's clock, seconds since the epoch."""
         return self._clock.now()
 
-    def clock_skew(self) -> float | None:
-        """Broker's clock minus this machine's, in seconds; None before the first message."""
-        return None if self._clock.offset is None else self._clock.now() - time.time()
-
     def feed_age(self) -> float | None:
         """Seconds since the last message of the feed; None when there was none yet."""
         return None if self._last_heard is None else self._monotonic() - self._last_heard

@@ -1,4 +1,4 @@
-"""What can be taken back: order, merging, retry, and what is never there."""
+"""What can be taken back: order, retry, and what is not there any more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from app.models.undo import MOST_ACTS, UndoStack
-from tests.fakes.board import Clock
 
 Log = list[str]
 
@@ -20,13 +19,8 @@ def step(log: Log, word: str) -> Callable[[], Awaitable[None]]:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def stack(clock: Clock) -> UndoStack:
-    return UndoStack(monotonic=clock)
+def stack() -> UndoStack:
+    return UndoStack()
 
 
 async def test_the_newest_act_is_undone_first(stack: UndoStack) -> None:
@@ -41,73 +35,18 @@ async def test_the_newest_act_is_undone_first(stack: UndoStack) -> None:
     assert stack.pop_undo() is None
 
 
-async def test_quick_repeats_are_one_act_that_is_undone_backwards(stack: UndoStack, clock: Clock) -> None:
-    log: Log = []
-    stack.push("kick a", step(log, "a"), merge="kick", ids=("a",))
-    clock.now += 3
-    stack.push("kick b", step(log, "b"), merge="kick", ids=("b",))
-    clock.now += 3.1
-    stack.push("kick c", step(log, "c"), merge="kick", ids=("c",))
-    stack.push("take d", step(log, "d"), merge="take")
-    labels = []
-    while (act := stack.pop_undo()) is not None:
-        labels.append(act.label)
-        await act.run()
-    assert labels == ["take d", "kick c", "kick a and 1 more"]
-    assert log == ["d", "c", "b", "a"]
+async def test_what_could_not_be_taken_back_for_now_is_next_again(stack: UndoStack) -> None:
+    first = stack.push("a", step([], "a"))
+    stack.push("b", step([], "b"))
+    assert stack.take(first)
+    stack.put_back(first)
+    assert stack.pop_undo() is first
 
 
-async def test_acts_without_a_merge_word_stay_apart(stack: UndoStack) -> None:
-    stack.push("one", step([], "one"))
-    stack.push("one", step([], "one"))
-    stack.pop_undo()
-    assert stack.next_undo is not None
-
-
-async def test_what_worked_is_not_run_again_when_the_rest_is_tried_again(stack: UndoStack) -> None:
-    log: Log = []
-    answers = iter([False, True])
-
-    async def flaky() -> None:
-        if not next(answers):
-            raise OSError("no answer")
-        log.append("a")
-
-    stack.push("kick a", flaky, merge="kick")
-    stack.push("kick b", step(log, "b"), merge="kick")
-    act = stack.pop_undo()
-    assert act is not None
-    with pytest.raises(OSError, match="no answer"):
-        await act.run()
-    stack.put_back(act)
-    again = stack.pop_undo()
-    assert again is act
-    await again.run()
-    assert log == ["b", "a"]
-
-
-async def test_redo_is_offered_until_the_next_new_act(stack: UndoStack) -> None:
-    log: Log = []
-    stack.push("take a", step(log, "undo a"), redo=step(log, "redo a"))
-    act = stack.pop_undo()
-    assert act is not None
-    await act.run()
-    stack.undone(act)
-    assert stack.next_redo is act
-    again = stack.pop_redo()
-    assert again is not None
-    await again.rerun()
-    assert log == ["undo a", "redo a"]
-    stack.undone(act)
-    stack.push("take b", step(log, "undo b"))
-    assert stack.next_redo is None
-
-
-def test_an_act_that_cannot_be_redone_is_not_offered(stack: UndoStack) -> None:
-    act = stack.push("kick", step([], "x"))
-    assert stack.pop_undo() is act
-    stack.undone(act)
-    assert stack.next_redo is None
+def test_another_broker_has_nothing_to_undo(stack: UndoStack) -> None:
+    stack.push("a", step([], "a"))
+    stack.clear()
+    assert stack.pop_undo() is None
 
 
 def test_one_act_can_be_taken_out_once(stack: UndoStack) -> None:
@@ -117,14 +56,6 @@ def test_one_act_can_be_taken_out_once(stack: UndoStack) -> None:
     assert not stack.take(first)
     assert stack.next_undo is not None
     assert stack.next_undo.label == "b"
-
-
-def test_acts_on_an_object_can_be_forgotten(stack: UndoStack) -> None:
-    stack.push("a", step([], "a"), ids=("cam",))
-    stack.push("b", step([], "b"), ids=("mic",))
-    stack.forget("mic")
-    assert stack.next_undo is not None
-    assert stack.next_undo.label == "a"
 
 
 def test_the_stack_is_bounded(stack: UndoStack) -> None:
