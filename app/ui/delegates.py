@@ -35,6 +35,8 @@ _CENTER = int(Qt.AlignmentFlag.AlignCenter)
 _ELIDE = Qt.TextElideMode.ElideRight
 ALIGN = {"left": _LEFT, "right": _RIGHT, "center": _CENTER}
 WIDTHS_KEPT = 20_000
+INDENT = 18
+MOST_COUNTED = 999
 
 
 class CellDelegate(QStyledItemDelegate):
@@ -55,7 +57,9 @@ class CellDelegate(QStyledItemDelegate):
         self._body = theme.font("body")
         self._mono = theme.font("mono")
         self._caption = theme.font("caption")
+        self._heading = theme.font("heading")
         self._metrics = QFontMetrics(self._body)
+        self._heading_metrics = QFontMetrics(self._heading)
         self._mono_metrics = QFontMetrics(self._mono)
         self._caption_metrics = QFontMetrics(self._caption)
         self._struck = QPen(theme.color("text3"), 1)
@@ -84,6 +88,8 @@ class CellDelegate(QStyledItemDelegate):
             self._spark(painter, rect, model.spark_of(item))
         elif kind == "button":
             self._button(painter, rect, model, item, column, row)
+        elif view.grouped and column.key == view.group_column:
+            self._group(painter, rect, model, row, model.cell(item, column))
         elif column.key in view.chips:
             self._chips(painter, rect, model.cell(item, column), item)
         else:
@@ -125,6 +131,24 @@ class CellDelegate(QStyledItemDelegate):
             y, left = rect.y() + rect.height() // 2 + 1, rect.x() + PAD
             painter.setPen(self._struck)
             painter.drawLine(left, y, left + width, y)
+
+    def _group(self, painter: QPainter, rect: QRect, model: RowTable, row: int, text: str) -> None:
+        """The name and number of a group in its first row; below it the name again, set back and dim."""
+        theme, box = self.theme, rect.adjusted(PAD, 0, -PAD, 0)
+        if not model.group_title(row):
+            painter.setFont(self._body)
+            painter.setPen(theme.color("text3"))
+            painter.drawText(
+                box.adjusted(INDENT, 0, 0, 0), _LEFT, self._metrics.elidedText(text, _ELIDE, box.width() - INDENT)
+            )
+            return
+        painter.setFont(self._heading)
+        number = f"{_group_size(model, row)}"
+        painter.setPen(theme.color("text3"))
+        painter.drawText(box, _RIGHT, number)
+        painter.setPen(theme.color("text"))
+        room = box.width() - self._heading_metrics.horizontalAdvance(number) - PAD
+        painter.drawText(box, _LEFT, self._heading_metrics.elidedText(text, _ELIDE, room))
 
     def _width(self, text: str, metrics: QFontMetrics, mono: bool) -> int:
         key = f"\0{text}" if mono else text
@@ -228,7 +252,8 @@ class CellDelegate(QStyledItemDelegate):
             word = self._caption_metrics.elidedText(name, _ELIDE, room - 10)
             width = self._caption_metrics.horizontalAdvance(word) + 10
             box = QRectF(x, rect.y() + 3, width, rect.height() - 6)
-            painter.fillRect(box, theme.color("line2" if item.ghost is None else "line"))
+            painter.fillRect(box, theme.color("line2"))
+            painter.fillRect(box.adjusted(1, 1, -1, -1), theme.color("bar"))
             painter.setPen(theme.color("text" if item.ghost is None else "text3"))
             painter.drawText(box, _CENTER, word)
             x += width + 4
@@ -263,3 +288,9 @@ class CellDelegate(QStyledItemDelegate):
         if self._width(shown, self._metrics, False) > box.width() - 8:
             shown = self._metrics.elidedText(shown, _ELIDE, box.width() - 8)
         painter.drawText(box, _CENTER, shown)
+
+
+def _group_size(model: RowTable, row: int) -> int:
+    """How many rows the group that begins with ``row`` has."""
+    last = min(model.rowCount(), row + MOST_COUNTED)
+    return next((below - row for below in range(row + 1, last) if model.group_title(below)), last - row)

@@ -143,7 +143,7 @@ class DetailsPane(QScrollArea):
         self.state.setStyleSheet("")
 
     def _show_state(self, state: State | None) -> None:
-        text = "" if state is None else state.sentence
+        text = "" if state is None else ", ".join(filter(None, (state.word.text, state.reason)))  # ages stand below
         if self.state.text() != text:
             self.state.setText(text)
         if state is not None:

@@ -1,5 +1,8 @@
 """Four plots under the Streams table: live streams, sessions, negotiations and their latency over ten minutes.
 
+Each has a shape of its own, since colours are for states: streams are a line, sessions an area, negotiations sticks
+with a red dot where one failed, and the slowest of a second is a dot: it has no neighbours to be joined with.
+
 pyqtgraph and numpy are imported in ``PlotBand.build``, after the window's first paint. Pens are 1 px, antialiasing
 is off and ranges are set by hand (facts/gui-performance.md §3); a refresh happens once a second while the band is
 shown and never otherwise. Numbers come from ``app/models/series.py``; holes (NaN) stay holes: a board that was not
@@ -10,7 +13,7 @@ from __future__ import annotations
 
 import os
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QResizeEvent
@@ -28,12 +31,19 @@ MARGIN = 44
 """Seconds left and right of the ten minutes, so that the outer labels have room."""
 
 
+class Curve(NamedTuple):
+    """One series of a plot: ``line``, ``sticks`` from the ground or ``dots``, and the token of its colour."""
+
+    shape: str
+    token: str
+
+
 class Plot(QWidget):
     """One plot: title with the newest value above, one or two curves below, minutes on the x axis."""
 
-    def __init__(self, title: str, unit: str, theme: Theme) -> None:
+    def __init__(self, title: str, theme: Theme, curves: tuple[Curve, ...]) -> None:
         super().__init__()
-        self.unit = unit
+        self.curves = curves
         column = QVBoxLayout(self)
         column.setContentsMargins(8, 6, 4, 2)
         column.setSpacing(2)
@@ -47,11 +57,11 @@ class Plot(QWidget):
         column.addLayout(head)
         self._column = column
         self._theme = theme
-        self._curves: list[Any] = []
+        self._items: list[Any] = []
         self._plot: Any = None
         self._top = 0.0
 
-    def build(self, pg: Any, tokens: tuple[str, ...]) -> None:
+    def build(self, pg: Any) -> None:
         """Make the pyqtgraph part."""
         theme = self._theme
         self._plot = pg.PlotWidget(background=theme.color("bg"))
@@ -74,13 +84,25 @@ class Plot(QWidget):
         bottom.setHeight(20)
         bottom.setTicks([[(-600, "-10 min"), (-300, "-5"), (0, "now")], []])
         item.showGrid(x=False, y=True, alpha=0.12)
-        for token in tokens:
-            curve = pg.PlotCurveItem(pen=pg.mkPen(theme.color(token), width=1), antialias=False, connect="finite")
-            item.addItem(curve)
-            self._curves.append(curve)
+        for curve in self.curves:
+            if curve.shape == "dots":
+                drawn = pg.ScatterPlotItem(size=4, pen=None)
+            else:
+                drawn = pg.PlotCurveItem(antialias=False, connect="finite" if curve.shape == "line" else "pairs")
+            item.addItem(drawn)
+            self._items.append(drawn)
+        self._color(pg)
         self._column.addWidget(self._plot, 1)
 
-    def set_theme(self, pg: Any, theme: Theme, tokens: tuple[str, ...]) -> None:
+    def _color(self, pg: Any) -> None:
+        for curve, drawn in zip(self.curves, self._items, strict=True):
+            color = self._theme.color(curve.token)
+            if curve.shape == "dots":
+                drawn.setBrush(pg.mkBrush(color))
+            else:
+                drawn.setPen(pg.mkPen(color, width=1))
+
+    def set_theme(self, pg: Any, theme: Theme) -> None:
         """Another theme; ``pg`` None: it is not built yet."""
         self._theme = theme
         if pg is None:
@@ -90,19 +112,28 @@ class Plot(QWidget):
         for axis in (item.getAxis("left"), item.getAxis("bottom")):
             axis.setPen(pg.mkPen(theme.color("line"), width=1))
             axis.setTextPen(pg.mkPen(theme.color("text3"), width=1))
-        for curve, token in zip(self._curves, tokens, strict=True):
-            curve.setPen(pg.mkPen(theme.color(token), width=1))
+        self._color(pg)
 
-    def show_values(self, x: Any, rings: tuple[Any, ...], words: str) -> None:
+    def show_values(self, x: Any, values: Any, words: str) -> None:
         """New numbers; the y range only moves when they leave it or fill less than a third of it."""
         if self.value.text() != words:
             self.value.setText(words)
         peak = 0.0
-        for curve, values in zip(self._curves, rings, strict=True):
-            curve.setData(x, values)
-            finite = values[values == values]
-            if finite.size:
-                peak = max(peak, float(finite.max()))
+        for curve, drawn, series in zip(self.curves, self._items, values, strict=True):
+            known = series == series
+            if curve.shape != "line":
+                known &= series > 0
+            if known.any():
+                peak = max(peak, float(series[known].max()))
+            if curve.shape == "sticks":
+                feet = x[known].repeat(2)
+                tops = series[known].repeat(2)
+                tops[::2] = 0.0
+                drawn.setData(feet, tops)
+            elif curve.shape == "dots":
+                drawn.setData(x[known], series[known])
+            else:
+                drawn.setData(x, series)
         if peak > self._top or peak < self._top / 3 or self._top == 0.0:
             self._top = _round_up(peak)
             self._plot.getPlotItem().getViewBox().setRange(yRange=(0, self._top * 1.15), padding=0)
@@ -111,8 +142,6 @@ class Plot(QWidget):
 
 class PlotBand(QWidget):
     """The four plots side by side; empty until ``build``."""
-
-    TOKENS = (("text2",), ("text2",), ("text2", "fault"), ("text2",))
 
     def __init__(self, theme: Theme, series: Plots) -> None:
         super().__init__()
@@ -125,10 +154,10 @@ class PlotBand(QWidget):
         row.setContentsMargins(4, 0, 4, 0)
         row.setSpacing(0)
         self.plots = (
-            Plot("Live streams", "", theme),
-            Plot("Sessions", "", theme),
-            Plot("Negotiations per second", "/s", theme),
-            Plot("Slowest negotiation, ms", "ms", theme),
+            Plot("Live streams", theme, (Curve("line", "text2"),)),
+            Plot("Sessions", theme, (Curve("sticks", "line2"), Curve("line", "text2"))),
+            Plot("Negotiations per second", theme, (Curve("sticks", "text2"), Curve("dots", "fault"))),
+            Plot("Slowest negotiation, ms", theme, (Curve("dots", "text2"),)),
         )
         for plot in self.plots:
             row.addWidget(plot, 1)
@@ -145,8 +174,8 @@ class PlotBand(QWidget):
         self._pg = pyqtgraph
         self._numpy = numpy
         self._x = numpy.arange(-SECONDS + 1, 1, dtype=float)
-        for plot, tokens in zip(self.plots, self.TOKENS, strict=True):
-            plot.build(pyqtgraph, tokens)
+        for plot in self.plots:
+            plot.build(pyqtgraph)
         self.refresh()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -159,8 +188,8 @@ class PlotBand(QWidget):
     def set_theme(self, theme: Theme) -> None:
         """Paint with another theme from now on."""
         self._theme = theme
-        for plot, tokens in zip(self.plots, self.TOKENS, strict=True):
-            plot.set_theme(self._pg, theme, tokens)
+        for plot in self.plots:
+            plot.set_theme(self._pg, theme)
 
     def refresh(self) -> None:
         """New numbers; does nothing while hidden or not built."""
@@ -168,17 +197,14 @@ class PlotBand(QWidget):
             return
         series = self._series
         self._show(0, (series.streams,), _whole(series.streams))
-        self._show(1, (series.sessions,), _whole(series.sessions))
-        self._show(2, (series.negotiations, series.failures), _ended(series), zeros=False)
+        self._show(1, (series.sessions, series.sessions), _whole(series.sessions))
+        self._show(2, (series.negotiations, series.failures), _ended(series))
         last = next((value for value in reversed(series.latency.ordered()) if not isnan(value)), None)
         self._show(3, (series.latency,), "none yet" if last is None else f"{last:.0f} ms")
 
-    def _show(self, number: int, rings: tuple[Ring, ...], words: str, *, zeros: bool = True) -> None:
-        """``zeros`` False: the second curve is only drawn where it is more than nothing."""
+    def _show(self, number: int, rings: tuple[Ring, ...], words: str) -> None:
         values = [self._numpy.frombuffer(ring.ordered(), dtype=float) for ring in rings]
-        if not zeros:
-            values[-1] = self._numpy.where(values[-1] > 0, values[-1], self._numpy.nan)
-        self.plots[number].show_values(self._x, tuple(values), words)
+        self.plots[number].show_values(self._x, values, words)
 
 
 def _whole(ring: Ring) -> str:
@@ -187,16 +213,17 @@ def _whole(ring: Ring) -> str:
 
 def _ended(series: Plots) -> str:
     failed = series.failures.last
-    return _whole(series.negotiations) + (f", {failed:.0f} failed" if failed > 0 else "")
+    return f"{_whole(series.negotiations)} /s" + (f", {failed:.0f} failed" if failed > 0 else "")
 
 
 def _round_up(peak: float) -> float:
-    """The next of 4, 10, 20, 40, 100 … above ``peak``."""
-    top = 4.0
-    while top < peak:
-        digits = int(top / 10 ** (len(str(int(top))) - 1))
-        top *= 2.5 if digits == 4 else 2.0
-    return top
+    """The next of 4, 6, 8, 10, 20, 40, 60, 80, 100, 200 … that is not below ``peak``; half of it is whole too."""
+    scale = 1.0
+    while True:
+        for step in (4, 6, 8, 10, 20):
+            if step * scale >= peak:
+                return step * scale
+        scale *= 10
 
 
 def _ticks(top: float) -> list[tuple[float, str]]:

@@ -24,6 +24,7 @@ KEYS: dict[str, Any] = {
     "window/details_width": 400,
     "window/details_open": False,
     "window/plots_open": True,
+    "sessions/grouped": False,
     "columns/": [],
     "filter/": "",
     "sort/": [],

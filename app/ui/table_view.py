@@ -84,7 +84,8 @@ class TableView(QTableView):
         self.first_column = 0
         self.blocked = False
         self.grouped = False
-        """Whether a line stands above the first row of each group."""
+        """Whether a line stands above the first row of each group, and its name in ``group_column``."""
+        self.group_column = ""
         self.looks: RowLooks | None = None
         self.verb_key: Callable[[QKeyEvent], bool] = lambda event: False
         self.fill_menu: Callable[[QMenu, list[str]], None] = lambda menu, ids: None
@@ -428,6 +429,13 @@ class TableView(QTableView):
                 head.resizeSection(number, width)
             self.setColumnHidden(number, entry.get("shown") is False)
         self._find_first_column()
+
+    def move_column(self, key: str, place: int) -> int:
+        """Put a column at a place from the left; where it was."""
+        head, number = self.horizontalHeader(), self.table.column_number(key)
+        before = head.visualIndex(number)
+        head.moveSection(before, place)
+        return before
 
     def set_sort(self, key: str, descending: bool) -> None:
         """Show and apply a sort order."""

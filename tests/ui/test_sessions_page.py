@@ -7,8 +7,12 @@ from PySide6.QtTest import QAbstractItemModelTester, QTest
 from pytestqt.qtbot import QtBot
 
 from app.contract import Gone, StillSending
+from app.ui.delegates import INDENT
 from app.ui.dialogs.confirm import ConfirmPanel
+from app.ui.pages.sessions import SessionsPage
+from app.ui.theme import THEMES
 from tests.ui.stage import Key, Stage
+from tests.ui.test_delegates import colors_in
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -145,6 +149,39 @@ class TestRows:
         assert names == sorted(names)
         stage.sessions.group_button.click()
         assert not stage.sessions.model.grouped
+
+    def test_a_group_has_its_name_in_front(self, stage: Stage) -> None:
+        stage.window.show_page("Sessions")
+        view, model = stage.sessions.view, stage.sessions.model
+        head, what = view.horizontalHeader(), model.column_number("what")
+        before = head.visualIndex(what)
+        stage.sessions.group_button.click()
+        assert head.visualIndex(what) == 1
+        second = next(row for row in range(1, model.rowCount()) if not model.group_title(row))
+        first = view.viewport().grab(view.visualRect(model.index(second - 1, what))).toImage()
+        follower = view.viewport().grab(view.visualRect(model.index(second, what))).toImage()
+        assert model.item(second - 1).row.stream_name == model.item(second).row.stream_name
+        assert THEMES["dark"]["text"].lower() in colors_in(first, 0, 0, first.width(), first.height())
+        left = colors_in(follower, 0, 0, INDENT, follower.height())
+        assert len(left) == 1, "the name below is set back"
+        assert THEMES["dark"]["text"].lower() not in colors_in(follower, 0, 0, follower.width(), follower.height())
+        stage.sessions.group_button.click()
+        assert head.visualIndex(what) == before
+
+    def test_groups_come_back_and_columns_as_they_were(self, stage: Stage) -> None:
+        order = [entry["key"] for entry in stage.sessions.view.layout_of_columns()]
+        stage.window.show_page("Sessions")
+        stage.sessions.group_button.click()
+        stage.sessions.save_layout()
+        assert [entry["key"] for entry in stage.settings.get("columns/", "sessions")] == order
+        again = SessionsPage(stage.context)
+        try:
+            assert again.model.grouped
+            again.group_button.click()
+            assert [entry["key"] for entry in again.view.layout_of_columns()] == order
+        finally:
+            again.model.close()
+            again.deleteLater()
 
     def test_the_model_behaves(self, stage: Stage) -> None:
         tester = QAbstractItemModelTester(stage.sessions.model, QAbstractItemModelTester.FailureReportingMode.Warning)

@@ -15,6 +15,7 @@ from app.ui.dialogs.choose_preset import ChoosePreset
 from app.ui.dialogs.confirm import ConfirmPanel
 from app.ui.dialogs.preset_editor import PresetEditor
 from app.ui.export import ExportPanel
+from app.ui.plots import _round_up
 from app.ui.settings import Settings
 from tests.ui.stage import Key, Stage
 
@@ -559,6 +560,30 @@ class TestPlots:
         stage.window.show_page("Sessions")
         stage.streams.second()
         assert stage.streams.plots.plots[0].value.text() == ""
+
+    def test_a_single_slow_negotiation_is_a_dot(self, stage: Stage) -> None:
+        stage.series.sample()
+        stage.series.latency.add(137.0)
+        stage.streams.build_plots()
+        stage.streams.toggle_plots()
+        plot = stage.streams.plots.plots[3]
+        assert plot.value.text() == "137 ms"
+        x, y = plot._items[0].getData()
+        assert (list(x), list(y)) == ([0.0], [137.0])
+
+    def test_negotiations_are_sticks_and_failures_dots(self, stage: Stage) -> None:
+        stage.series.negotiations.add(3.0)
+        stage.series.failures.add(1.0)
+        stage.streams.build_plots()
+        stage.streams.toggle_plots()
+        plot = stage.streams.plots.plots[2]
+        assert plot.value.text() == "3 /s, 1 failed"
+        assert [list(part) for part in plot._items[0].getData()] == [[0.0, 0.0], [0.0, 3.0]]
+        assert [list(part) for part in plot._items[1].getData()] == [[0.0], [1.0]]
+
+    @pytest.mark.parametrize(("peak", "top"), [(0, 4), (4, 4), (5, 6), (11, 20), (21, 40), (137, 200), (5001, 6000)])
+    def test_the_scale_ends_near_the_peak(self, peak: float, top: float) -> None:
+        assert _round_up(peak) == top
 
 
 def test_nothing_is_typed_ahead(stage: Stage) -> None:

@@ -38,17 +38,32 @@ class SessionsPage(BoardPage):
         self._troubles = Troubles(context.store, sessions_in_trouble)
         self._offer: OfferView | None = None
         self.table_model = table
+        self._place = 1
+        view.group_column = "what"
         super().__init__(context, table, view)
         self.group_button = QPushButton("Group by stream")
         self.group_button.setCheckable(True)
         self.group_button.setToolTip(escape_tooltip("Sessions of one stream stand together"))
         self.group_button.toggled.connect(self.group)
         self.head.insertWidget(1, self.group_button)
+        self.group_button.setChecked(context.settings.get("sessions/grouped"))
 
     def group(self, on: bool) -> None:
-        """Put sessions of one stream together, a line above each group; or as they are sorted."""
+        """Put sessions of one stream together under its name, which then leads each row; or as they are sorted."""
+        if on:
+            self._place = self.view.move_column("what", 1)
+        else:
+            self.view.move_column("what", self._place)
         self.view.grouped = on
         self.table_model.group_by_stream(on)
+        self.context.settings.set("sessions/grouped", on)
+
+    def save_layout(self) -> None:
+        """Columns are remembered as they stand without groups."""
+        grouped = self.group_button.isChecked()
+        self.group_button.setChecked(False)
+        super().save_layout()
+        self.group_button.setChecked(grouped)
 
     def count_text(self) -> str:
         """Live sessions."""
