@@ -86,6 +86,7 @@ class BrokerProcess:
     options: tuple[str, ...] = ()
     environ: dict[str, str] = field(default_factory=dict)
     stdin: bytes | None = None
+    program: tuple[str, ...] = ("-m", "app")
     line: dict[str, Any] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
 
@@ -101,7 +102,7 @@ class BrokerProcess:
     def launch(self) -> None:
         """Start without waiting."""
         ports = [f"--{name}=0" for name in ("port", "nats-port") if f"--{name}" not in " ".join(self.options)]
-        command = [sys.executable, "-m", "app", "serve", f"--data-dir={self.data_dir}", *ports, *self.options]
+        command = [sys.executable, *self.program, "serve", f"--data-dir={self.data_dir}", *ports, *self.options]
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
