@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.errors import ConfigError, PortInUse
 from app.server import listeners
-from app.server.listeners import Listener, bind
+from app.server.listeners import Answer, Listener, bind
 from app.server.tasks import TaskTree
 
 
@@ -129,4 +129,100 @@ async def test_forwarded_headers_of_strangers_do_not_change_the_client(tree: Tas
     writer.close()
     await writer.wait_closed()
     assert seen == ["127.0.0.1"]
+    await listener.stop()
+
+
+class Writes(asyncio.Transport):
+    """A transport that keeps what is written to it, write by write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.pieces.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ([b"head", b"body"], [b"headbody"]),
+        ([b"head", b""], [b"head"]),
+        ([b"head", b"one", b"two"], [b"headone", b"two"]),
+        ([b"head", b"x" * 20_000], [b"head", b"x" * 20_000]),
+        ([listeners.STATUS_100, b"head", b"body"], [listeners.STATUS_100, b"headbody"]),
+    ],
+)
+def test_head_and_body_leave_together(written: list[bytes], sent: list[bytes]) -> None:
+    transport = Writes()
+    answer = Answer(transport)
+    for piece in written:
+        answer.write(piece)
+    assert transport.pieces == sent
+    answer.close()
+    assert transport.pieces == sent
+    assert answer.is_closing()
+
+
+def test_a_head_without_a_body_is_sent_at_the_end() -> None:
+    transport = Writes()
+    answer = Answer(transport)
+    answer.write(b"head")
+    assert transport.pieces == []
+    answer.close()
+    answer.close()
+    assert transport.pieces == [b"head"]
+
+
+async def test_answers_of_every_kind_arrive_on_one_connection(tree: TaskTree) -> None:
+    """HEAD and 204 have no body; a body in parts, a long one and 100-continue come whole and in order."""
+
+    async def parts(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/none":
+            await Response(status_code=204)(scope, receive, send)
+        elif scope["path"] == "/long":
+            await Response("y" * 50_000)(scope, receive, send)
+        elif scope["path"] == "/echo":
+            await Response((await receive())["body"])(scope, receive, send)
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for more in (True, False):
+                await send({"type": "http.response.body", "body": b"part", "more_body": more})
+
+    listener = Listener("main", bind("127.0.0.1", 0, "port"), parts)
+    await listener.start(tree, tree.root)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    async with asyncio.timeout(5):
+        for method, path in (("HEAD", "/long"), ("GET", "/none"), ("GET", "/long"), ("GET", "/parts")):
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            if path == "/parts":
+                assert await reader.readuntil(b"0\r\n\r\n") == b"4\r\npart\r\n4\r\npart\r\n0\r\n\r\n"
+            elif path == "/long" and method == "GET":
+                assert b"content-length: 50000" in head
+                assert await reader.readexactly(50_000) == b"y" * 50_000
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == listeners.STATUS_100
+        writer.write(b"ab")
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(2) == b"ab"
+    writer.close()
+    await writer.wait_closed()
+    await listener.stop()
+
+
+async def test_an_answer_that_breaks_off_shows_its_head(tree: TaskTree) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+
+    listener = Listener("main", bind("127.0.0.1", 0, "port"), broken)
+    await listener.start(tree, tree.root)
+    assert (await ask(listener.port)).startswith(b"HTTP/1.1 200 OK\r\n")
     await listener.stop()
