@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QByteArray, QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut, QShowEvent
@@ -152,8 +152,10 @@ class MainWindow(QWidget):
 
     def _key(self, name: str, label: str, keys: tuple[str, ...], group: str, run: Callable[[], None] | None) -> None:
         self.context.actions.add_command(Command(name, label, keys, group, run))
-        for key in keys if run is not None else ():
-            sequence = QKeySequence(key)
+        if run is None:
+            return
+        for key in keys:
+            sequence: Any = QKeySequence(key)  # the stubs do not know that it can be indexed
             shortcut = QShortcut(sequence, self)
             shortcut.setAutoRepeat(False)
             shortcut.activated.connect(partial(self._pressed, sequence[0].key(), run))

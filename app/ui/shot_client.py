@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from app.client.api import ApiError
+from app.client.destination import Destinations
 from app.client.shapes import AccessView, ApiKey, BrokerView, NewApiKey, Offer, Page, Stream
 from app.contract import AuditRow, Gone, HistoryRow, HoldRow
 from app.ui.shot_venue import DAY, NOW, PRESETS, STREAMS, Venue, session_id, session_row, stream_id, stream_rows
@@ -34,6 +35,7 @@ class StillClient:
     def __init__(self, venue: Venue) -> None:
         self.venue = venue
         self.refusal: ApiError | None = None
+        self.destinations = Destinations()
 
     async def request(self, stream_id: str, *, consumer_id: str, consumer_address: str, **_rest: Any) -> Offer:
         """An offer and its session, or the refusal of this picture."""

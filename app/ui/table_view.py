@@ -3,8 +3,7 @@
 A ``QTableView`` over a ``RowTable`` (``LiveTable`` where it follows the store). What it adds (UX §1 rule 8, §3):
 verbs bind to ids at the press (``targets``), a double click counts only when both presses hit the same id, pointer
 and keyboard in the table hold its order for 2 s, an open menu and waiting acts hold it too, type-ahead is off.
-Space marks, Ctrl+Space marks the range, Ctrl+A all that pass the filter. Columns can be moved, sized and hidden;
-``layout``/``set_layout`` is what is remembered of that.
+Space marks, Ctrl+Space marks the range, Ctrl+A all that pass the filter. Columns are ``column_view``'s.
 
 Painting is ``delegates.CellDelegate``; which verbs a key means is the page's business (``verb_key``).
 """
@@ -12,13 +11,14 @@ Painting is ``delegates.CellDelegate``; which verbs a key means is the page's bu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from PySide6.QtCore import QEvent, QItemSelectionModel, QModelIndex, QPersistentModelIndex, QPoint, Qt, Signal
-from PySide6.QtGui import QAction, QFocusEvent, QKeyEvent, QMouseEvent, QResizeEvent
+from PySide6.QtGui import QFocusEvent, QKeyEvent, QMouseEvent, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QMenu, QTableView
 
 from app.models.tables.live import LiveTable
+from app.ui.column_view import ColumnView
 from app.ui.delegates import CellDelegate
 from app.ui.theme import Theme
 
@@ -49,7 +49,7 @@ class RowLooks(Protocol):
         """Whether its take cell warns."""
 
 
-class TableView(QTableView):
+class TableView(ColumnView):
     """See the module's docstring."""
 
     current_changed = Signal(str)
@@ -69,9 +69,8 @@ class TableView(QTableView):
         strong: tuple[str, ...] = ("name",),
         chips: tuple[str, ...] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(table)
         self.context = context
-        self.table = table
         self.strong = frozenset(strong)
         """Keys of the columns that are read first: full text colour, struck through when the row is a ghost."""
         self.chips = frozenset(chips)
@@ -81,7 +80,6 @@ class TableView(QTableView):
         self.hover_row = -1
         self.pressed_id = ""
         self.has_keys = False
-        self.first_column = 0
         self.blocked = False
         self.grouped = False
         """Whether a line stands above the first row of each group, and its name in ``group_column``."""
@@ -122,23 +120,10 @@ class TableView(QTableView):
         rows.setMinimumSectionSize(Theme.ROW)
         rows.setDefaultSectionSize(Theme.ROW)
         rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.configure_columns()
         head = self.horizontalHeader()
-        head.setSectionsMovable(True)
-        head.setSectionsClickable(True)
-        head.setHighlightSections(False)
-        head.setFixedHeight(Theme.ROW + 2)
-        head.setMinimumSectionSize(28)
-        head.setSortIndicatorShown(True)
-        head.setStretchLastSection(True)
-        head.setSortIndicatorClearable(True)
-        head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         head.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         head.customContextMenuRequested.connect(self.open_column_menu)
-        head.sectionMoved.connect(lambda: self._find_first_column())
-        head.setTextElideMode(Qt.TextElideMode.ElideRight)
-        self.reset_columns()
-        self.set_sort(*self.table.sorted_by)
-        head.sortIndicatorChanged.connect(self._sorted)
         self.verticalScrollBar().valueChanged.connect(self._tell_shown)
 
     # -- what verbs act on -------------------------------------------------------------------------------------
@@ -368,7 +353,7 @@ class TableView(QTableView):
 
     def open_column_menu(self, position: QPoint) -> None:
         """Which columns are shown."""
-        self._pop_up(self._fill_columns, self.horizontalHeader().mapToGlobal(position))
+        self._pop_up(self.fill_columns, self.horizontalHeader().mapToGlobal(position))
 
     def _pop_up(self, fill: Callable[[QMenu], None], where: QPoint) -> None:
         menu = QMenu(self)
@@ -378,89 +363,6 @@ class TableView(QTableView):
         menu.aboutToHide.connect(menu.deleteLater)
         self._menu = menu
         menu.popup(where)
-
-    def _fill_columns(self, menu: QMenu) -> None:
-        for number, column in enumerate(self.table.columns):
-            action = QAction(column.title or column.key, menu)
-            action.setCheckable(True)
-            action.setChecked(not self.isColumnHidden(number))
-            action.toggled.connect(lambda on, number=number: self._show_column(number, on))
-            menu.addAction(action)
-        menu.addSeparator()
-        menu.addAction("As they came", self.reset_columns)
-
-    # -- columns -----------------------------------------------------------------------------------------------
-
-    def reset_columns(self) -> None:
-        """Order, widths and visibility as the table declares them."""
-        head = self.horizontalHeader()
-        for number, column in enumerate(self.table.columns):
-            head.moveSection(head.visualIndex(number), number)
-            head.resizeSection(number, column.width)
-            self.setColumnHidden(number, column.hidden)
-        self._find_first_column()
-
-    def layout_of_columns(self) -> list[dict[str, Any]]:
-        """Columns from left to right with width and visibility, by key."""
-        head = self.horizontalHeader()
-        order = sorted(range(len(self.table.columns)), key=head.visualIndex)
-        return [
-            {
-                "key": self.table.columns[number].key,
-                "width": head.sectionSize(number) or self.table.columns[number].width,
-                "shown": not self.isColumnHidden(number),
-            }
-            for number in order
-        ]
-
-    def set_layout_of_columns(self, layout: list[Any]) -> None:
-        """Take a remembered layout; columns it does not know keep their place, rubbish in it is passed over."""
-        head = self.horizontalHeader()
-        keys = {column.key: number for number, column in enumerate(self.table.columns)}
-        place = 0
-        for entry in layout:
-            number = keys.get(entry.get("key", "")) if isinstance(entry, dict) else None
-            if number is None:
-                continue
-            head.moveSection(head.visualIndex(number), place)
-            place += 1
-            width = entry.get("width")
-            if isinstance(width, int) and 28 <= width <= 2000:
-                head.resizeSection(number, width)
-            self.setColumnHidden(number, entry.get("shown") is False)
-        self._find_first_column()
-
-    def move_column(self, key: str, place: int) -> int:
-        """Put a column at a place from the left; where it was."""
-        head, number = self.horizontalHeader(), self.table.column_number(key)
-        before = head.visualIndex(number)
-        head.moveSection(before, place)
-        return before
-
-    def set_sort(self, key: str, descending: bool) -> None:
-        """Show and apply a sort order."""
-        keys = [column.key for column in self.table.columns]
-        number = keys.index(key) if key in keys else -1
-        order = Qt.SortOrder.DescendingOrder if descending else Qt.SortOrder.AscendingOrder
-        self.horizontalHeader().setSortIndicator(number, order)
-        if self.table.sorted_by != (key, descending):
-            self.table.sort_by(key, descending=descending)
-
-    def _sorted(self, number: int, order: Qt.SortOrder) -> None:
-        key = self.table.columns[number].key if 0 <= number < len(self.table.columns) else ""
-        self.table.sort_by(key, descending=order == Qt.SortOrder.DescendingOrder)
-
-    def _show_column(self, number: int, on: bool) -> None:
-        shown = sum(not self.isColumnHidden(one) for one in range(len(self.table.columns)))
-        if on or shown > 1:
-            self.setColumnHidden(number, not on)
-            self._find_first_column()
-
-    def _find_first_column(self) -> None:
-        head = self.horizontalHeader()
-        shown = (number for number in range(len(self.table.columns)) if not self.isColumnHidden(number))
-        self.first_column = min(shown, key=head.visualIndex, default=0)
-        self.viewport().update()
 
     # -- the shown span ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
 from app.client.api import ApiError
-from app.client.destination import Destinations
 from app.client.shapes import Offer, Page
 from app.contract import AuditRow, Gone, HistoryRow
 from app.ui import verbs
@@ -37,7 +36,6 @@ class Broker(StillClient):
         self.requests: list[dict[str, Any]] = []
         self.more_history: list[HistoryRow] = []
         self.away: ApiError | None = None
-        self.destinations = Destinations()
 
     async def history(self, *, page: Page | None = None, **_named: Any) -> list[HistoryRow]:
         page = page or Page()
