@@ -1,4 +1,4 @@
-"""Ports and the ASGI applications behind them: sockets bound before anything starts, one uvicorn server each.
+"""Ports and the ASGI applications behind them: sockets that are ours before anything starts, one uvicorn server each.
 
 Called by ``main.py``. All servers share the broker's loop and stop together; signals belong to ``main.py``.
 A port that is taken is a ``PortInUse`` which names the port and its setting.
@@ -40,7 +40,11 @@ STATUS_431 = (
 
 
 def bind(host: str, port: int, setting: str) -> socket.socket:
-    """A bound socket, not yet listening. Raises ``PortInUse``, or ``ConfigError`` for an address that cannot be."""
+    """A socket that listens already: binding alone lets a second broker that starts just now bind too, and uvloop does
+    not tell when its listening fails. Who connects waits until the listener starts.
+
+    Raises ``PortInUse``, or ``ConfigError`` for an address that cannot be.
+    """
     where = f"{host}:{port} ({option(setting)})"
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
@@ -55,6 +59,7 @@ def bind(host: str, port: int, setting: str) -> socket.socket:
         elif sys.platform == "win32":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         listener.bind(address)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except OSError as error:
         listener.close()

@@ -44,6 +44,11 @@ def test_a_port_in_use_is_told_with_its_setting() -> None:
     assert caught.value.message == f"Port {port} is in use on 127.0.0.1; --port chooses another."
 
 
+def test_of_two_brokers_that_start_together_one_gets_the_port() -> None:
+    with bind("127.0.0.1", 0, "port") as first, pytest.raises(PortInUse):
+        bind("127.0.0.1", first.getsockname()[1], "port").close()
+
+
 @pytest.mark.parametrize("host", ["203.0.113.9", "no.such.host.invalid", "two words"])
 def test_an_address_of_somebody_else_is_a_configuration_error(host: str) -> None:
     with pytest.raises(ConfigError, match=r"--(host|port)"):
@@ -53,7 +58,7 @@ def test_an_address_of_somebody_else_is_a_configuration_error(host: str) -> None
 def test_a_port_is_free_again_at_once() -> None:
     first = bind("127.0.0.1", 0, "port")
     port = first.getsockname()[1]
-    first.listen()
+    first.setblocking(True)
     peer = socket.create_connection(("127.0.0.1", port))
     served, _ = first.accept()
     served.close()  # our side closes first and waits in TIME_WAIT, as after a kill
