@@ -105,7 +105,7 @@ class TaskNode:
         while True:
             began = time.monotonic()
             error = await self._run_once()
-            if error is None or self._policy == "never":
+            if error is None or self._policy == "never" or self.state == "stopping":
                 self._leave("finished" if error is None else "failed")
                 return
             failures = 1 if time.monotonic() - began > WELL_AFTER else failures + 1
@@ -115,12 +115,16 @@ class TaskNode:
             self.state = "running"
             self.started_at = time.time()
 
-    async def _run_once(self) -> Exception | None:
+    async def _run_once(self) -> BaseException | None:
+        """One life; its failure. A cancellation that nobody asked of this node is one too: it came from within."""
         if self._factory is None:
             return None
+        task = asyncio.current_task()
         try:
             await self._factory()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
             self.last_error = f"{type(error).__name__}: {error}"
             log.exception("task failed", task=self.name, restart=self._policy)
             return error

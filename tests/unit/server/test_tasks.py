@@ -135,3 +135,31 @@ async def test_a_node_may_stop_itself(tree: TaskTree) -> None:
     node = tree.spawn("self", run)
     await node.wait()
     assert node.state == "finished"
+
+
+async def test_a_coroutine_that_cancels_itself_has_failed(tree: TaskTree) -> None:
+    async def gives_up() -> None:
+        raise asyncio.CancelledError
+
+    node = tree.spawn("gives up", gives_up)
+    await node.wait()
+    assert (node.state, node.last_error) == ("failed", "CancelledError: ")
+
+
+async def test_a_child_whose_clean_up_fails_is_not_started_again_by_its_stop(tree: TaskTree) -> None:
+    begun = asyncio.Event()
+    starts = 0
+
+    async def untidy() -> None:
+        nonlocal starts
+        starts += 1
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("clean-up failed")
+
+    node = tree.spawn("untidy", untidy, restart="on_failure")
+    await begun.wait()
+    await node.stop(1.0)
+    assert (starts, node.done, tree.root.children) == (1, True, [])
