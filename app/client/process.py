@@ -223,8 +223,9 @@ class EmbeddedBroker:
         self._child = None
         if code == EXIT_IN_USE and await self._winner():
             return
-        words = child.last_words() or f"The broker ended with status {code}; its log is {self.log_path}."
-        self._set(BrokerState("failed", text=words))
+        words = child.last_words().removeprefix("callboard: ")
+        silent = f"The broker ended with status {code}; its log is {self.log_path}."
+        self._set(BrokerState("failed", text=f"The broker does not start: {words}" if words else silent))
 
     async def _winner(self) -> bool:
         """After status 3: adopt the broker that has the folder. It may be so new that it has not said where it is."""

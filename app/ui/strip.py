@@ -59,7 +59,8 @@ class Strip(QWidget):
         if shown != self._shown:
             self._shown = shown
             self.setAccessibleName(state.text)
-            self.setToolTip(escape_tooltip("\n".join((*state.problems, *state.notes))))
+            said = (state.not_live, *state.problems, *state.notes)  # whole, where the strip has to cut it short
+            self.setToolTip(escape_tooltip("\n".join(words for words in said if words)))
             self.update()
 
     def set_theme(self, theme: Theme) -> None:

@@ -373,8 +373,8 @@ async def test_a_broker_that_crashes_at_every_start_is_tried_later_and_later(con
     os.kill(state.pid, signal.SIGKILL)
     await one.until("restarting")
     for _ in range(2):
-        assert (await one.until("failed")).text == "no luck"
-        assert (await one.until("restarting")).text == "no luck"
+        assert (await one.until("failed")).text == "The broker does not start: no luck"
+        assert (await one.until("restarting")).text == "The broker does not start: no luck"
 
 
 def test_the_log_is_put_aside_when_it_has_grown(tmp_path: Path) -> None:
