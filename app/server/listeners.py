@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from app.config import option
-from app.errors import ConfigError, PortInUse
+from app.errors import ConfigError, PortInUse, Unavailable
 from app.server.tasks import TaskNode, TaskTree
 
 BACKLOG = 2048
@@ -28,6 +28,8 @@ KEEP_ALIVE = 75
 HEADERS_LIMIT = 64 * 1024
 BODY_LIMIT = 1024 * 1024
 START_WITHIN = 5.0
+SILENCE = 15.0
+"""Seconds between two looks at clients that owe us the rest of a request; who said nothing in between is let go."""
 GRACE = 3
 """Seconds that running requests have at a stop."""
 JOIN_LIMIT = 16 * 1024
@@ -37,6 +39,7 @@ STATUS_431 = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 31\r\nconnection: close\r\n\r\nRequest Header Fields Too Large"
 )
+STATUS_408 = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 def bind(host: str, port: int, setting: str) -> socket.socket:
@@ -113,9 +116,10 @@ class Answer:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a limit on the size of a request's head, and answers in one piece."""
+    """uvicorn's HTTP protocol with a limit on a request's head and on silence within it, and answers in one piece."""
 
     head = 0
+    heard = True
 
     def on_headers_complete(self) -> None:
         """Begin an answer as uvicorn does; one to HEAD has no body to wait for."""
@@ -127,6 +131,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count bytes until a head is complete; answer 431 to one that does not end."""
+        self.heard = True
         super().data_received(data)
         scope: Any = self.scope
         if scope is None or "method" in scope:
@@ -136,6 +141,25 @@ class BoundedHttp(HttpToolsProtocol):
         if self.head > HEADERS_LIMIT and not self.transport.is_closing():
             self.transport.write(STATUS_431)
             self.transport.close()
+
+    def let_go_if_silent(self) -> None:
+        """End the connection of a client that owes us the rest of a request, or its first, and says nothing."""
+        heard, self.heard = self.heard, False
+        if heard or not self._is_owed() or self.transport.is_closing():
+            return
+        scope: Any = self.scope
+        cycle: Any = self.cycle
+        if scope is not None and (cycle is None or cycle.response_complete or not cycle.response_started):
+            self.transport.write(STATUS_408)
+        self.transport.close()
+
+    def _is_owed(self) -> bool:
+        """Whether the next move is the client's; between requests uvicorn has a timer of its own."""
+        scope: Any = self.scope
+        if scope is None or "method" not in scope:
+            return True
+        cycle: Any = self.cycle
+        return cycle is not None and cycle.more_body and not cycle.response_complete and not self.flow.read_paused
 
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
@@ -180,7 +204,7 @@ class Listener:
             lifespan="off",
             interface="asgi3",
             log_config=None,
-            log_level="critical",
+            log_level="error",
             access_log=False,
             proxy_headers=False,
             server_header=False,
@@ -198,11 +222,30 @@ class Listener:
         return port
 
     async def start(self, tree: TaskTree, parent: TaskNode) -> None:
-        """Serve as a node of the tree; returns when the port accepts."""
-        node = tree.spawn(self.name, lambda: self.server.serve([self.sock]), parent=parent, kind="listener")
-        self._node = node
+        """Serve as a node of the tree; returns when the port accepts. Raises ``Unavailable`` when it does not."""
+        node = self._node = tree.spawn(self.name, self._serve, parent=parent, kind="listener")
         async with asyncio.timeout(START_WITHIN):
             await self.server.accepting.wait()
+        if node.done:
+            raise Unavailable(f"The {self.name} listener does not start: {node.last_error}")
+        tree.spawn("silent clients", self._look_for_silence, parent=node, restart="on_failure", kind="watch")
+
+    async def _serve(self) -> None:
+        try:
+            await self.server.serve([self.sock])
+        finally:
+            self.server.accepting.set()  # whoever waits for a start that has failed
+
+    async def _look_for_silence(self) -> None:
+        while True:
+            await asyncio.sleep(SILENCE)
+            self.let_go_of_the_silent()
+
+    def let_go_of_the_silent(self) -> None:
+        """End the connections of clients that have not gone on with their request since the last call."""
+        for connection in list(self.server.server_state.connections):
+            if isinstance(connection, BoundedHttp):
+                connection.let_go_if_silent()
 
     async def stop(self) -> None:
         """Close the port, let running requests end for ``GRACE`` seconds, then cut them off."""

@@ -9,7 +9,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.errors import ConfigError, PortInUse
+from app.errors import ConfigError, PortInUse, Unavailable
 from app.server import listeners
 from app.server.listeners import Answer, Listener, bind
 from app.server.tasks import TaskTree
@@ -231,3 +231,73 @@ async def test_an_answer_that_breaks_off_shows_its_head(tree: TaskTree) -> None:
     await listener.start(tree, tree.root)
     assert (await ask(listener.port)).startswith(b"HTTP/1.1 200 OK\r\n")
     await listener.stop()
+
+
+@pytest.mark.parametrize(
+    ("begun", "told"),
+    [
+        (b"", b""),
+        (b"POST / HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.1 408 Request Timeout"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 408 Request Timeout"),
+    ],
+)
+async def test_a_client_that_falls_silent_within_a_request_is_let_go(
+    tree: TaskTree, monkeypatch: pytest.MonkeyPatch, begun: bytes, told: bytes
+) -> None:
+    monkeypatch.setattr(listeners, "SILENCE", 0.02)
+    ended = asyncio.Event()
+
+    async def reads_all(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        ended.set()
+
+    listener = Listener("main", bind("127.0.0.1", 0, "port"), reads_all)
+    await listener.start(tree, tree.root)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(begun)
+    async with asyncio.timeout(5):
+        assert (await reader.read()).partition(b"\r\n")[0] == told
+        if begun.endswith(b"{"):
+            await ended.wait()
+    writer.close()
+    await writer.wait_closed()
+    await listener.stop()
+    assert tree.root.children == []
+
+
+async def test_a_client_that_waits_for_its_answer_or_between_requests_is_not_silent(tree: TaskTree) -> None:
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        begun.set()
+        await release.wait()
+        await ok(scope, receive, send)
+
+    listener = Listener("main", bind("127.0.0.1", 0, "port"), slow)
+    await listener.start(tree, tree.root)
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    for _ in range(2):
+        begun.clear()
+        release.clear()
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+        async with asyncio.timeout(5):
+            await begun.wait()
+            for _ in range(3):
+                listener.let_go_of_the_silent()
+            release.set()
+            assert (await reader.readuntil(b"\r\n\r\nok")).startswith(b"HTTP/1.1 200 OK")
+        for _ in range(3):
+            listener.let_go_of_the_silent()
+    writer.close()
+    await writer.wait_closed()
+    await listener.stop()
+
+
+async def test_a_listener_that_cannot_start_says_why(tree: TaskTree) -> None:
+    sock = bind("127.0.0.1", 0, "port")
+    sock.close()
+    listener = Listener("main", sock, ok)
+    with pytest.raises(Unavailable, match="main listener does not start: OSError"):
+        await listener.start(tree, tree.root)
