@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QFontMetrics, QGuiApplication
 from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -24,11 +24,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.ui.theme import Theme, plain_label
+from app.ui.theme import Theme, escape_tooltip, plain_label
 
 if TYPE_CHECKING:
     from app.models.states import State
     from app.ui.context import Context
+
+LABEL = 92
+"""Pixels of the words before a value."""
 
 
 class Line(NamedTuple):
@@ -177,9 +180,11 @@ class DetailsPane(QScrollArea):
         grid.setHorizontalSpacing(12)
         grid.setVerticalSpacing(3)
         grid.setColumnStretch(1, 1)
+        metrics = QFontMetrics(self.context.theme.font("caption"))
         for row, line in enumerate(section.lines):
-            label = plain_label(line.label, "caption")
-            label.setFixedWidth(92)
+            label = plain_label(metrics.elidedText(line.label, Qt.TextElideMode.ElideRight, LABEL), "caption")
+            label.setToolTip(escape_tooltip(line.label) if label.text() != line.label else "")
+            label.setFixedWidth(LABEL)
             grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignTop)
             value = plain_label("", "mono" if line.mono else "value", copyable=True, wrap=True)
             value.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)

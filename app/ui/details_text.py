@@ -19,7 +19,7 @@ from app.ui.details import Line, Section
 OUTCOMES = {
     "offer": "offered",
     "rejected": "rejected by the publisher",
-    "no_answer": "no answer within 5 s",
+    "no_answer": "no answer",
     "no_responders": "nobody answers for it: the publisher is not on the bus",
     "bad_reply": "the publisher answered rubbish",
     "bus_away": "NATS is away",

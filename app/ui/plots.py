@@ -155,7 +155,7 @@ class PlotBand(QWidget):
         row.setSpacing(0)
         self.plots = (
             Plot("Live streams", theme, (Curve("line", "text2"),)),
-            Plot("Sessions", theme, (Curve("sticks", "line2"), Curve("line", "text2"))),
+            Plot("Sessions", theme, (Curve("sticks", "bar"), Curve("line", "text2"))),
             Plot("Negotiations per second", theme, (Curve("sticks", "text2"), Curve("dots", "fault"))),
             Plot("Slowest negotiation, ms", theme, (Curve("dots", "text2"),)),
         )

@@ -11,6 +11,7 @@ from pytestqt.qtbot import QtBot
 
 from app.client.api import ApiError
 from app.contract import Gone, PresetRow
+from app.ui.details import Line, Section
 from app.ui.dialogs.choose_preset import ChoosePreset
 from app.ui.dialogs.confirm import ConfirmPanel
 from app.ui.dialogs.preset_editor import PresetEditor
@@ -403,6 +404,12 @@ class TestDetails:
         stage.go_to(gone)
         stage.streams.toggle_details()
         assert "withdrawn by kim" in stage.streams.details.as_text()
+
+    def test_a_long_label_is_shortened_and_told_in_full(self, stage: Stage) -> None:
+        stage.streams.details.show_sections("x", [Section("X", [Line("a-consumer-with-a-long-name", "v")])])
+        labels = [label for label in stage.streams.details.findChildren(QLabel) if label.text().startswith("a-cons")]
+        assert [label.text()[-1] for label in labels] == ["…"]
+        assert "a-consumer-with-a-long-name" in labels[0].toolTip()
 
     def test_names_are_never_markup(self, stage: Stage) -> None:
         row = stage.venue.streams[0]

@@ -45,7 +45,7 @@ class SessionsPage(BoardPage):
         self.group_button.setCheckable(True)
         self.group_button.setToolTip(escape_tooltip("Sessions of one stream stand together"))
         self.group_button.toggled.connect(self.group)
-        self.head.insertWidget(1, self.group_button)
+        self.head.insertWidget(2, self.group_button)
         self.group_button.setChecked(context.settings.get("sessions/grouped"))
 
     def group(self, on: bool) -> None:

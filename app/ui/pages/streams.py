@@ -64,14 +64,14 @@ LOOKS: dict[str, dict[str, Any]] = {
     "from": {"width": 104},
     "protocol": {"width": 64},
     "address": {"width": 136},
-    "format": {"width": 120},
+    "format": {"width": 140},
     "beats": {"width": 70},
     "consumers": {"width": 78},
     "on": {"width": 120},
     "ttl": {"width": 92},
     "age": {"width": 52},
     "since": {"hidden": True},
-    "tags": {"width": 100},
+    "tags": {"width": 80},
 }
 """How this page wants the columns of the table: widths that fit 1440 px, and what the take cell says."""
 
