@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 import socket
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -173,10 +174,14 @@ def _convert(name: str, value: Any, place: str) -> Any:
             raise ConfigError(f"{place}: {value!r} is not one of {', '.join(LOG_LEVELS)}.")
     if name == "allow_networks":
         return tuple(check_network(text, place) for text in converted)
+    if name in ("host", "name", "data_dir") and not str(value).strip():
+        raise ConfigError(f"{place}: may not be empty.")
     if name == "data_dir":
         return converted.expanduser().absolute()
-    if name in ("host", "name") and not converted.strip():
-        raise ConfigError(f"{place}: may not be empty.")
+    if name == "allow_hosts":
+        return tuple(_check_name(text, place) for text in converted)
+    if name == "allow_origins":
+        return tuple(_check_origin(text, place) for text in converted)
     if name == "nats_url":
         check_nats_url(converted, place)
     return converted
@@ -211,6 +216,20 @@ def check_network(text: str, place: str) -> str:
         raise ConfigError(
             f"{place}: {text!r} is not a network; write it like 192.168.1.0/24, or one address like 192.168.1.20."
         ) from None
+
+
+def _check_name(text: str, place: str) -> str:
+    """A host's name alone: a Host header is compared without its port."""
+    if not re.fullmatch(r"[\w.\-]+", text, re.ASCII):
+        raise ConfigError(f"{place}: {text!r} is not the name of a host; write it like show.local, without a port.")
+    return text
+
+
+def _check_origin(text: str, place: str) -> str:
+    """An origin as browsers send it, which knows no path and no wildcard."""
+    if not re.fullmatch(r"[a-z][a-z0-9+.\-]*://[^/\s*?#@]+/?", text, re.ASCII):
+        raise ConfigError(f"{place}: {text!r} is not an origin; write it like https://show.local:8443.")
+    return text
 
 
 def check_nats_url(text: str, place: str) -> None:

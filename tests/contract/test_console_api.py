@@ -400,6 +400,7 @@ async def test_networks_and_keys_are_managed_here(broker: RunningBroker, console
         ("delete", "api key"), ("create", "api key"), ("change", "access"),
     ]  # fmt: skip
     assert acts[-1]["before"]["allow_networks"] == []
+    assert acts[0]["before"] == acts[1]["after"] == {"name": "truck"}
     assert key["key"] not in json.dumps(acts)
 
 

@@ -19,7 +19,7 @@ from app.errors import ConfigError, Conflict, Invalid
 from app.server.access.keys import ApiKeys
 from app.server.access.networks import Networks
 from app.server.listeners import bind
-from app.server.storage.database import Database
+from app.server.storage.database import ApiKeyRow, Database
 
 SETTING = "access"
 NETWORK_LIMIT = 256
@@ -61,14 +61,12 @@ class Exposure:
     @property
     def next_host(self) -> str:
         """Where the broker listens after its next start."""
-        return self._config.host if self._fixed("host") else self._stored.host or self._config.host
+        return self._host_after(self._stored)
 
     @property
     def allow_networks(self) -> tuple[str, ...]:
         """Networks that need no key."""
-        if self._fixed("allow_networks") or self._stored.allow_networks is None:
-            return self._config.allow_networks
-        return tuple(self._stored.allow_networks)
+        return self._networks_after(self._stored)
 
     @property
     def allow_plain(self) -> bool:
@@ -90,8 +88,7 @@ class Exposure:
                 new.host = await asyncio.to_thread(_listenable, wanted.host)
             if wanted.allow_plain is not None:
                 new.allow_plain = wanted.allow_plain
-            networks = self.allow_networks if new.allow_networks is None else tuple(new.allow_networks)
-            if self._exposed(new.host or self.next_host, networks):
+            if self._exposed(self._host_after(new), self._networks_after(new)):
                 raise Invalid(
                     "Other machines would reach the broker and none be allowed: name a network or make a key."
                 )
@@ -99,7 +96,7 @@ class Exposure:
             self._stored = new
             self._networks.replace(self.allow_networks)
 
-    async def delete_key(self, key_id: str) -> None:
+    async def delete_key(self, key_id: str) -> ApiKeyRow:
         """Withdraw an API key, unless it is all that lets other machines in. Raises ``NotFound``, ``Conflict``."""
         async with self._changing:
             rest = [row for row in self._keys.rows() if row.id != key_id]
@@ -107,7 +104,7 @@ class Exposure:
                 raise Conflict(
                     "This key is all that lets other machines in: name a network first, or listen on 127.0.0.1."
                 )
-            await self._keys.delete(key_id)
+            return await self._keys.delete(key_id)
 
     def view(self, port: int, nats_port: int | None) -> dict[str, Any]:
         """The page: settings, addresses for publishers, and sentences."""
@@ -146,6 +143,14 @@ class Exposure:
         fixed = [name for name in ("host", "allow_networks") if self._fixed(name)]
         words += [f"{name} is set by the {self._config.given[name]} and cannot be changed here." for name in fixed]
         return words
+
+    def _host_after(self, stored: Stored) -> str:
+        return self._config.host if self._fixed("host") else stored.host or self._config.host
+
+    def _networks_after(self, stored: Stored) -> tuple[str, ...]:
+        if self._fixed("allow_networks") or stored.allow_networks is None:
+            return self._config.allow_networks
+        return tuple(stored.allow_networks)
 
     def _fixed(self, name: str) -> bool:
         return name in self._config.given

@@ -78,8 +78,8 @@ class Access:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._token)
 
     def has_console_token(self, scope: Scope) -> bool:
-        """Whether a request carries the token, as a bearer's or as ``?token=``."""
-        token = bearer(scope) or query_token(scope)
+        """Whether a request carries the token, as a bearer's or, on a WebSocket, as ``?token=``."""
+        token = bearer(scope) or (query_token(scope) if scope["type"] == "websocket" else "")
         return bool(token) and self.accepts(token)
 
     def operator(self, scope: Scope) -> str | None:

@@ -206,8 +206,8 @@ class Operations:
 
     async def delete_key(self, request: Request, key_id: str) -> Response:
         """Withdraw an API key."""
-        async with self._act(request, "delete", "api key", key_id):
-            await self._services.exposure.delete_key(key_id)
+        async with self._act(request, "delete", "api key", key_id) as act:
+            act.before = {"name": (await self._services.exposure.delete_key(key_id)).name}
         return answer({"id": key_id, "status": "deleted"})
 
     def _act(self, request: Request, verb: str, object: str, object_id: str = "") -> Act:

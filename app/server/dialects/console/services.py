@@ -19,7 +19,7 @@ from app.server.streams.registry import Streams
 
 @dataclass(frozen=True)
 class Services:
-    """The floor and the domain behind the routes. ``broker`` and ``reach`` tell what is known once ports are bound."""
+    """The floor and the domain behind the routes. ``broker`` and ``ports`` tell what is known once ports are bound."""
 
     streams: Streams
     access: Access

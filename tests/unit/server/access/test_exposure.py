@@ -70,6 +70,18 @@ async def test_what_the_command_line_says_cannot_be_changed_here(database: Datab
     assert any("cannot be changed here" in sentence for sentence in exposure.view(1, None)["words"])
 
 
+async def test_what_is_kept_beneath_the_command_line_lets_nobody_in(database: Database) -> None:
+    """Judged is what the next start will see, not what it will pass over."""
+    await (await exposure_of(database)).change(Stored(allow_networks=["10.0.0.0/8"]))
+    closed = await exposure_of(database, allow_networks=())
+    with pytest.raises(Invalid, match="none be allowed"):
+        await closed.change(Stored(host="0.0.0.0"))
+    await (await exposure_of(database)).change(Stored(host="0.0.0.0"))
+    at_home = await exposure_of(database, host="127.0.0.1")
+    await at_home.change(Stored(allow_networks=[]))
+    assert at_home.allow_networks == ()
+
+
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [

@@ -77,7 +77,7 @@ def test_only_the_token_is_accepted() -> None:
     access = Access(TOKEN)
     assert access.has_console_token(scope(("authorization", f"Bearer {TOKEN}")))
     assert access.has_console_token(scope(("authorization", f"bearer {TOKEN} ")))
-    assert access.has_console_token(scope(query=f"a=1&token={TOKEN}"))
+    assert access.has_console_token({**scope(query=f"a=1&token={TOKEN}"), "type": "websocket"})
     for headers, query in [
         ((), ""),
         ((("authorization", f"Basic {TOKEN}"),), ""),
@@ -90,6 +90,12 @@ def test_only_the_token_is_accepted() -> None:
         ((), f"mytoken={TOKEN}"),
     ]:
         assert not access.has_console_token(scope(*headers, query=query))
+        assert not access.has_console_token({**scope(*headers, query=query), "type": "websocket"})
+
+
+def test_a_token_in_an_address_opens_the_feed_alone() -> None:
+    """Addresses end up in histories and in logs of proxies; only a browser's WebSocket has no other place for it."""
+    assert not Access(TOKEN).has_console_token(scope(query=f"token={TOKEN}"))
 
 
 def test_an_operator_is_one_only_with_the_token() -> None:
