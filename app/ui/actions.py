@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     Run = Callable[[], Awaitable[Done]]
 
+UNDO_SHOWN_AFTER = 300
+"""Milliseconds: an undo that negotiates again may take seconds, and a key that shows nothing is pressed twice."""
+
 
 class Actions(QObject):
     """See the module's docstring. ``pending`` and ``running`` are keyed by (verb name, id)."""
@@ -382,6 +385,10 @@ class Actions(QObject):
 
     async def _undo(self, act: Act) -> None:
         label = act.label
+        slow = QTimer(self)
+        slow.setSingleShot(True)
+        slow.timeout.connect(lambda: self.context.toast(f"Undoing: {label}"))
+        slow.start(UNDO_SHOWN_AFTER)
         try:
             await act.run()
         except CallboardError as error:
@@ -390,3 +397,6 @@ class Actions(QObject):
             self.context.toast(f"Undo {label}: {error.message}", tone="error")
         else:
             self.context.toast(f"Undone: {label}", tone="good")
+        finally:
+            slow.stop()
+            slow.deleteLater()

@@ -179,6 +179,9 @@ class MainWindow(QWidget):
         before = self.stack.currentWidget()
         self.rail.select(title)
         if before is not page:
+            panel = self.sheet.current
+            if panel is not None and panel.of_page:
+                panel.cancel()
             for other in self.pages.values():
                 if other is before:
                     other.deactivate()

@@ -10,7 +10,7 @@ or by Space/Enter, fills while held, and falls back when let go.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import QElapsedTimer, QEvent, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent
@@ -29,6 +29,8 @@ class Panel(QFrame):
     """A sheet with a title, a body and a row of buttons. ``first_focus`` names the widget that gets the keyboard."""
 
     closed = Signal()
+    of_page: ClassVar[bool] = False
+    """It asks about rows of the page in front, and goes when that page does."""
 
     def __init__(self, context: Context, title: str, *, subtitle: str = "") -> None:
         super().__init__()

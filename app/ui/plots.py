@@ -213,6 +213,8 @@ def _whole(ring: Ring) -> str:
 
 def _ended(series: Plots) -> str:
     failed = series.failures.last
+    if isnan(series.negotiations.last):
+        return "–"
     return f"{_whole(series.negotiations)} /s" + (f", {failed:.0f} failed" if failed > 0 else "")
 
 

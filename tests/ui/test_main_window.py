@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QColor
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from app.ui.actions import UNDO_SHOWN_AFTER
+from app.ui.dialogs.confirm import ConfirmPanel
 from app.ui.panel import Panel
 from app.ui.theme import THEMES, Theme
 from tests.ui.stage import Key, Stage
@@ -36,6 +39,21 @@ class TestPages:
     def test_the_rail_is_clicked(self, stage: Stage) -> None:
         stage.window.rail.buttons["Sessions"].click()
         assert stage.window.page is stage.sessions
+
+    def test_a_question_about_rows_goes_with_their_page(self, stage: Stage) -> None:
+        stage.window.show_page("Sessions")
+        stage.actions.press("kick", [row.id for row in stage.store.sessions.values()][:2])
+        assert isinstance(stage.window.sheet.current, ConfirmPanel)
+        stage.window.show_page("Streams")
+        assert stage.window.sheet.current is None
+        assert [call[1] for call in stage.client.named("record_audit")] == ["kick", "kick"]
+
+    def test_a_form_stays_when_the_page_goes(self, stage: Stage) -> None:
+        stage.streams.add_stream()
+        form = stage.window.sheet.current
+        stage.window.show_page("Sessions")
+        assert stage.window.sheet.current is form
+        assert form is not None
 
     def test_full_screen_and_back(self, stage: Stage) -> None:
         stage.streams.view.setFocus()
@@ -172,6 +190,22 @@ class TestToasts:
         offered = [toast.undo_button.text() for toast in stage.window.toasts.items if toast.undo_button]
         assert offered == ["Undo  Ctrl+Z"]
         assert "first" in stage.said()
+
+    def test_an_undo_that_takes_its_time_says_so(self, stage: Stage) -> None:
+        async def slow() -> None:
+            QTest.qWait(UNDO_SHOWN_AFTER + 100)
+
+        async def quick() -> None:
+            """Nothing to wait for."""
+
+        stage.actions.tell("first", "the slow one", slow)
+        stage.actions.undo()
+        assert "Undoing: the slow one" in stage.said()
+        assert "Undone: the slow one" in stage.said()
+        stage.actions.tell("second", "the quick one", quick)
+        stage.actions.undo()
+        QTest.qWait(UNDO_SHOWN_AFTER + 100)
+        assert "Undoing: the quick one" not in stage.said()
 
     def test_control_z_that_cancels_leaves_the_offers_to_undo(self, stage: Stage) -> None:
         async def nothing() -> None:

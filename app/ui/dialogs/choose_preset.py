@@ -85,6 +85,7 @@ class ChoosePreset(Panel):
     """``chosen`` carries the preset's id, once."""
 
     chosen = Signal(str)
+    of_page = True
 
     def __init__(self, context: Context, stream_id: str) -> None:
         self.stream_id = stream_id

@@ -48,6 +48,7 @@ class ConfirmPanel(Panel):
     """``confirmed`` is emitted once, after the hold; Esc emits nothing and changes nothing."""
 
     confirmed = Signal()
+    of_page = True
 
     def __init__(self, context: Context, title: str, losses: Losses, verb_text: str, *, note: str = "") -> None:
         super().__init__(context, title, subtitle=note)

@@ -64,7 +64,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "from": {"width": 104},
     "protocol": {"width": 64},
     "address": {"width": 136},
-    "format": {"width": 140},
+    "format": {"width": 148},
     "beats": {"width": 70},
     "consumers": {"width": 78},
     "on": {"width": 120},
