@@ -276,10 +276,9 @@ class House:
         return [toast.text for toast in self.console.window.toasts.items]
 
     def press(self, key: Qt.Key, modifiers: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
-        """A key where the keyboard is. It comes from Qt's loop: no nested loop may run inside a coroutine."""
+        """A key at the native window. It comes from Qt's loop: no nested loop may run inside a coroutine."""
         window = self.console.window
-        target = QApplication.focusWidget() or window.focusWidget() or window
-        QTimer.singleShot(0, window, lambda: QTest.keyClick(target, key, modifiers))
+        QTimer.singleShot(0, window, lambda: QTest.keyClick(window.windowHandle(), key, modifiers))
 
     async def show(self, page: str, row_id: str) -> None:
         """Bring a page to the front with the keyboard on one row of its table."""
