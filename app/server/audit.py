@@ -15,7 +15,7 @@ from typing import Any, Self
 import msgspec
 
 from app.contract import AuditRow, Row
-from app.errors import CallboardError
+from app.errors import CallboardError, Unavailable
 from app.logs import get_logger
 from app.server.events import EventLog
 from app.server.storage import records
@@ -24,7 +24,6 @@ from app.server.storage.history import HistoryMover
 from app.server.storage.journal import Change, Journal
 
 log = get_logger("audit")
-
 
 CAUGHT_UP_WITHIN = 2.0
 """Seconds that a query waits for acts on their way from the journal."""
@@ -51,8 +50,9 @@ class Audit:
         return row
 
     async def query(self, query: AuditQuery) -> list[AuditRow]:
-        """Acts that fit, newest first. Raises ``Unavailable``."""
-        await self._mover.caught_up(CAUGHT_UP_WITHIN)
+        """Acts that fit, newest first, with every act answered before this call. Raises ``Unavailable``."""
+        if not await self._mover.caught_up(CAUGHT_UP_WITHIN):
+            raise Unavailable("The audit is catching up; what was done last is not in it yet")
         return await self._database.audit(query)
 
     def act(self, operator: str, verb: str, object: str, object_id: str = "", *, dialect: str = "console") -> Act:
