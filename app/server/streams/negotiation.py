@@ -184,6 +184,8 @@ class Negotiations:
             self._clear(row.id, "superseded")
             return
         self._ended.append((self._monotonic() + GHOST_SECONDS, row.id))
+        if len(self._ended) > MAX_ROWS:
+            self._clear(self._ended.popleft()[1], "superseded")
         self._something_ended.set()
 
     async def sweep(self) -> None:
