@@ -91,11 +91,23 @@ class LibraryHandler(logging.Handler):
 def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Take tokens, keys and passwords out of a line, wherever they stand."""
     for name, value in event.items():
-        if name in SECRET_KEYS:
-            event[name] = HIDDEN
-        elif isinstance(value, str):
-            event[name] = clean(value)
+        event[name] = HIDDEN if name in SECRET_KEYS else _without_secrets(value)
     return event
+
+
+def _without_secrets(value: Any, levels: int = 8) -> Any:
+    """The same value with its texts cleaned; what nests deeper than ``levels`` is not for a log."""
+    if isinstance(value, str):
+        return clean(value)
+    if not isinstance(value, dict | list | tuple):
+        return value
+    if not levels:
+        return HIDDEN
+    if isinstance(value, dict):
+        return {
+            name: HIDDEN if name in SECRET_KEYS else _without_secrets(part, levels - 1) for name, part in value.items()
+        }
+    return [_without_secrets(part, levels - 1) for part in value]
 
 
 def clean(text: str) -> str:

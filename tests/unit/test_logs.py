@@ -40,6 +40,17 @@ def test_levels_below_the_configured_one_are_silent(stream: io.StringIO) -> None
     assert stream.getvalue() == ""
 
 
+def test_secrets_are_taken_out_of_what_is_nested(stream: io.StringIO) -> None:
+    logs.get_logger("bus").info(
+        "x", about={"password": "one", "urls": ["ws://x?token=two", ("three", {"key": "four"})]}
+    )
+    (line,) = lines(stream)
+    assert line["about"] == {
+        "password": "[hidden]",
+        "urls": ["ws://x?token=[hidden]", ["three", {"key": "[hidden]"}]],
+    }
+
+
 def test_exceptions_carry_their_traceback_and_stay_on_one_line(stream: io.StringIO) -> None:
     try:
         raise KeyError("x")
