@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import Insert, Table, event
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from app.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 READERS = 3
 POOL_WAIT = 5.0
@@ -57,7 +60,7 @@ def upsert(table: Table, dialect: str, key: Sequence[str], change: Sequence[str]
 
     ``only_open``: a row that has ended already stays as it is.
     """
-    statement = postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+    statement = _insert(dialect, table)
     if not change:
         return statement.on_conflict_do_nothing(index_elements=key)
     new = statement.excluded
@@ -66,6 +69,14 @@ def upsert(table: Table, dialect: str, key: Sequence[str], change: Sequence[str]
         set_={name: new[name] for name in change},
         where=(table.c.status == "active") & (new.status != "active") if only_open else None,
     )
+
+
+def _insert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    if dialect != "postgresql":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # its import is no part of every broker's start
+
+    return postgresql.insert(table)
 
 
 def _engine(url: URL, size: int, **options: Any) -> AsyncEngine:
