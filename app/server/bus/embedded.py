@@ -143,13 +143,20 @@ class EmbeddedNats:
         content = configuration(self._host, self._port, self._folder, self._log_file, self._password)
         paths.write_private(self._config_file, content)
         logged = self._log_file.stat().st_size if self._log_file.exists() else 0
-        process = await children.start([str(self._binary), "-c", str(self._config_file)])
+        try:
+            process = await children.start([str(self._binary), "-c", str(self._config_file)])
+        except OSError as error:
+            self._fail_start(f"{self._binary} cannot be run: {error.strerror}")
+            raise NatsEnded(self.text) from error
         try:
             self._record(process.pid)
             try:
                 self._port = await self._wait_ready(process)
             except NatsEnded:
                 self._fail_start(self._why(logged))
+                raise NatsEnded(self.text) from None
+            except TimeoutError:
+                self._fail_start(f"it was not ready within {READY_WITHIN:g} s")
                 raise NatsEnded(self.text) from None
             self.text = ""
             log.info("nats-server runs", pid=process.pid, port=self._port)

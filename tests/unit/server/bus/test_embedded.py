@@ -181,6 +181,24 @@ async def test_a_server_that_does_not_start_says_why(
     await server.stop()
 
 
+@pytest.mark.parametrize(
+    ("mode", "says"), [(0o644, "cannot be run: Permission denied"), (0o755, "was not ready within 0.05 s")]
+)
+async def test_a_program_that_cannot_run_or_says_nothing_keeps_nobody_waiting(
+    tree: TaskTree, folder: DataFolder, monkeypatch: pytest.MonkeyPatch, mode: int, says: str
+) -> None:
+    program = folder.path / "nats-server"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(mode)
+    monkeypatch.setattr(embedded, "binary", lambda: program)
+    monkeypatch.setattr(embedded, "READY_WITHIN", 0.05)
+    server = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", 0)
+    with pytest.raises(Unavailable, match=says):
+        await soon(server.start)
+    await server.stop()
+    assert tree.root.children == []
+
+
 async def test_a_stale_server_of_ours_is_ended_first(tree: TaskTree, folder: DataFolder) -> None:
     former = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", 0)
     configured = embedded.configuration("127.0.0.1", 0, folder.nats, folder.logs / "old.log", "x")
