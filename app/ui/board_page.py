@@ -161,6 +161,8 @@ class BoardPage(Page):
         for button in self.buttons:
             button.refresh(hidden)
         self.view.set_blocked(bool(self.context.actions.blocked))
+        if not self.model.rowCount():
+            self._count()  # an empty board says at once whether it waits, or has been told that there is nothing
         self._refresh_details()
 
     # -- filter ------------------------------------------------------------------------------------------------

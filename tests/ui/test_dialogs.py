@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QLabel, QLineEdit
+from PySide6.QtWidgets import QApplication, QLabel, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from app.client.api import ApiError, error_list, error_text
 from app.client.connect import OpenCommand
 from app.contract import PresetRow
-from app.ui.dialogs.add_stream import BEATEN_BY, AddStream, keep_alive
+from app.ui.dialogs.add_stream import BEATEN_BY, AddStream, beaten_by, keep_alive
 from app.ui.dialogs.choose_preset import ID_ROLE, ChoosePreset
 from app.ui.dialogs.confirm import ConfirmPanel, LossTable
 from app.ui.dialogs.create_type import CreateType
@@ -28,6 +28,7 @@ from app.ui.dialogs.quit_panel import QuitPanel, what_ends
 from app.ui.dialogs.two_line import SECOND_ROLE
 from app.ui.open_with import save_commands
 from app.ui.shot_venue import session_row, stream_id
+from app.ui.theme import Theme
 from tests.ui.desk import Desk
 
 BODY_422 = (
@@ -320,6 +321,23 @@ class TestQuit:
         panel, did = self.make(desk)
         panel.cancel()
         assert did == ["cancel"]
+
+    def test_names_the_streams_that_live_on_this_consoles_heartbeats(self, desk: Desk) -> None:
+        panel, _did = self.make(desk)
+        assert not any("heartbeats" in label.text() for label in panel.findChildren(QLabel))
+        panel.cancel()
+        row = next(iter(desk.store.streams.values()))
+        row.metadata = {**row.metadata, BEATEN_BY: beaten_by(desk.context)}
+        panel, _did = self.make(desk)
+        said = next(label.text() for label in panel.findChildren(QLabel) if "heartbeats" in label.text())
+        assert said.startswith(f"{row.name}: ")
+
+    def test_no_button_is_cut(self, desk: Desk) -> None:
+        panel, _did = self.make(desk)
+        panel.setFixedWidth(Theme.SHEET)
+        QApplication.processEvents()
+        for button in (panel.stop_button, panel.leave_button):
+            assert button.width() >= button.sizeHint().width()
 
     def test_says_what_would_end(self, desk: Desk) -> None:
         panel, _did = self.make(desk)

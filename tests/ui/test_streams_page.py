@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from PySide6.QtCore import QCoreApplication, QPoint, Qt
 from PySide6.QtGui import QGuiApplication
@@ -376,6 +378,18 @@ class TestFilter:
         stage.streams.filter.set_text("no such thing")
         assert stage.streams.empty.isVisible()
         assert "12 hidden" in stage.streams.empty.hint.text()
+
+    def test_an_empty_board_that_is_live_does_not_wait_for_the_broker(self, qtbot: QtBot, tmp_path: Path) -> None:
+        bare = Stage(tmp_path)
+        try:
+            bare.open(venue=False)
+            assert bare.streams.empty.title.text() == "Waiting for the broker"
+            bare.venue.open([], sessions=False)
+            bare.window.refresh()
+            assert bare.store.live
+            assert bare.streams.empty.title.text() == "No streams yet"
+        finally:
+            bare.close()
 
 
 class TestDetails:

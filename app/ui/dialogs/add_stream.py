@@ -79,7 +79,7 @@ class AddStream(FormPanel):
         beaten = self.beat.isChecked()
         body = {key: value for key, value in values.items() if value is not None}
         if beaten:
-            body["metadata"] = {**body["metadata"], BEATEN_BY: f"the console of {context.operator}"}
+            body["metadata"] = {**body["metadata"], BEATEN_BY: beaten_by(context)}
         made = await client.advertise(body)
         context.settings.set("add_stream/last", {name: values[name] for name in REMEMBERED})
         if beaten:
@@ -88,6 +88,11 @@ class AddStream(FormPanel):
         label = f"advertise {plain(made.name)}"
         context.actions.tell(f"{plain(made.name)} advertised{tail}", label, lambda: client.withdraw(made.id))
         self.added.emit(made.id)
+
+
+def beaten_by(context: Context) -> str:
+    """How the metadata of a stream names this console."""
+    return f"the console of {context.operator}"
 
 
 async def keep_alive(context: Context, client: BrokerClient, stream_id: str, every: float = HEARTBEAT_EVERY) -> None:

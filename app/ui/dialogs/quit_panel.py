@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.models.wording import plain
+from app.ui.dialogs.add_stream import BEATEN_BY, beaten_by
 from app.ui.dialogs.confirm import Losses, LossTable
 from app.ui.panel import HoldButton, Panel
 from app.ui.theme import plain_label
@@ -39,6 +40,10 @@ class QuitPanel(Panel):
                 f"{held} of them {'is' if held == 1 else 'are'} held by Callboard and stay alive while the broker runs."
             )
             self.body.addWidget(plain_label(text, "hint", wrap=True))
+        beaten = beaten_here(context)
+        if beaten:
+            text = f"{', '.join(beaten)}: this console sends the heartbeats, which end with it; gone 30 s later."
+            self.body.addWidget(plain_label(text, "hint", wrap=True))
         seconds = context.settings.get("hold_seconds")
         self.body.addSpacing(8)
         self.body.addWidget(plain_label("Stopping the broker would end:", "hint"))
@@ -48,7 +53,7 @@ class QuitPanel(Panel):
         note = f"To stop it, hold the button for {seconds:g} s. Publishers and consumers must come back by themselves afterwards."
         self.body.addWidget(plain_label(note, "hint", wrap=True))
         self.stop_button = HoldButton("Hold to stop the broker", context.theme.color("danger"), seconds=seconds)
-        self.leave_button = self.add_button("Leave it running, close the window", "primary")
+        self.leave_button = self.add_button("Close, leave it running", "primary")
         self.buttons.insertWidget(0, self.stop_button)
         self.stop_button.fired.connect(lambda: self._finish(on_stop))
         self.leave_button.clicked.connect(lambda: self._finish(on_leave))
@@ -69,6 +74,12 @@ def live_text(context: Context) -> str:
     """What lives now, in one line."""
     streams, sessions = len(context.store.streams), len(context.store.sessions)
     return f"{streams} live stream{'' if streams == 1 else 's'}, {sessions} session{'' if sessions == 1 else 's'}"
+
+
+def beaten_here(context: Context) -> list[str]:
+    """Names of streams that live on the heartbeats of a console of this operator."""
+    mark = beaten_by(context)
+    return [plain(row.name) for row in context.store.streams.values() if row.metadata.get(BEATEN_BY) == mark]
 
 
 def what_ends(context: Context) -> Losses:

@@ -71,7 +71,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "ttl": {"width": 92},
     "age": {"width": 52},
     "since": {"hidden": True},
-    "tags": {"width": 80},
+    "tags": {"width": 68},
 }
 """How this page wants the columns of the table: widths that fit 1440 px, and what the take cell says."""
 
