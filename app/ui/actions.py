@@ -188,13 +188,6 @@ class Actions(QObject):
                 return pending
         return None
 
-    def verb_for(self, row_id: str) -> str:
-        """The label of what is being sent for this row, "" when nothing is."""
-        for name, one in self.running:
-            if one == row_id:
-                return self.verbs[name].label
-        return ""
-
     def cancel(self, pending: Pending) -> None:
         """Cancel one act that waits."""
         self._cancel((pending.verb.name, pending.id), "its Cancel button")

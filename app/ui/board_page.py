@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction, QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QVBoxLayout, QWidget
 
 from app.models.filter import QueryError
@@ -26,8 +26,6 @@ from app.ui.verb_button import VerbButton
 
 if TYPE_CHECKING:
     from app.ui.context import Context
-
-_STATE_ORDER = ("fault", "stale", "held", "changing")
 
 
 class BoardPage(Page):
@@ -275,6 +273,15 @@ class BoardPage(Page):
             parts.append("order held")
         return "    ".join(parts)
 
-    def menu_at(self, position: QPoint) -> None:
-        """Open the context menu at a place in the table."""
-        self.view.open_menu(position)
+    # -- what leaves the page ----------------------------------------------------------------------------------
+
+    def export(self) -> None:
+        """Ctrl+E."""
+        from app.ui.export import ExportPanel, extract_of
+
+        self.context.panels.show(ExportPanel(self.context, extract_of(self.model, self.name)))
+
+    def copy(self, text: str) -> None:
+        """To the clipboard, and say so."""
+        QGuiApplication.clipboard().setText(text)
+        self.context.toast(f"Copied {text}")

@@ -8,7 +8,7 @@ websockets come when first used, after the window has been painted.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,6 +131,3 @@ class Connection:
         if self._remote:
             read_only = link.text or "This broker is read only for this console" if link.read_only else ""
             self.state = Connected(self._remote, link.text if link.state != "live" else "", read_only, remote=True)
-
-
-Connect = Callable[[str | None], None]

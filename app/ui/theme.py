@@ -77,7 +77,6 @@ class Theme:
 
     ROW = 22
     STRIP = 24
-    GAP = 8
     SHEET = 400
 
     @classmethod

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMenu, QPushButton
 
 from app.models.tables.sessions import SessionTable
@@ -101,18 +100,8 @@ class SessionsPage(BoardPage):
         elif self._offer is not None:
             self._offer.forget()
 
-    def export(self) -> None:
-        """Ctrl+E."""
-        from app.ui.export import ExportPanel, extract_of
-
-        self.context.panels.show(ExportPanel(self.context, extract_of(self.model, self.name)))
-
     def fill_menu(self, menu: QMenu, ids: Sequence[str]) -> None:
         """Also what can be copied."""
         super().fill_menu(menu, ids)
         if len(ids) == 1:
-            menu.addAction("Copy id", lambda: self._copy(ids[0]))
-
-    def _copy(self, text: str) -> None:
-        QGuiApplication.clipboard().setText(text)
-        self.context.toast(f"Copied {text}")
+            menu.addAction("Copy id", lambda: self.copy(ids[0]))

@@ -240,30 +240,18 @@ class StreamsPage(BoardPage):
 
         self.context.panels.show(PresetEditor(self.context))
 
-    def export(self) -> None:
-        """Ctrl+E."""
-        from app.ui.export import ExportPanel, extract_of
-
-        self.context.panels.show(ExportPanel(self.context, extract_of(self.model, self.name)))
-
     def fill_menu(self, menu: QMenu, ids: Sequence[str]) -> None:
         """Also what can be copied."""
         super().fill_menu(menu, ids)
         row = self.context.store.streams.get(ids[0]) if len(ids) == 1 else None
         if row is not None:
             menu.addAction("Copy connection string", lambda: self._copy_address(row))
-            menu.addAction("Copy id", lambda: self._copy(row.id))
+            menu.addAction("Copy id", lambda: self.copy(row.id))
 
     def _copy_address(self, row: StreamRow) -> None:
         from app.client.connect import Endpoint, connection_string
 
-        self._copy(connection_string(Endpoint.of(row)))
-
-    def _copy(self, text: str) -> None:
-        from PySide6.QtGui import QGuiApplication
-
-        QGuiApplication.clipboard().setText(text)
-        self.context.toast(f"Copied {text}")
+        self.copy(connection_string(Endpoint.of(row)))
 
     def _open_more(self) -> None:
         menu = QMenu(self)
