@@ -1,4 +1,4 @@
-"""The command line: the roles of CONTRACT.md and the one-line verbs for scripts and show control.
+"""The command line: its roles and the one-line verbs for scripts and show control.
 
 Called by ``python -m app`` and the ``callboard`` script. Each role's main is imported inside its command, so that
 ``--help`` and the verbs start without Qt and without a web framework. Whatever goes wrong is one line on standard
@@ -198,7 +198,7 @@ def kick(context: click.Context, session: str, broker: str | None, data_dir: Pat
 
 
 def _later(name: str, subject: str) -> None:
-    """Declare a command of CONTRACT.md that is not there yet: refused in one clear line, and not in the help."""
+    """Declare a command that is promised and not there yet: refused in one clear line, and not in the help."""
 
     @cli.command(name, hidden=True, context_settings={"ignore_unknown_options": True, "help_option_names": []})
     @click.argument("rest", nargs=-1, type=click.UNPROCESSED)

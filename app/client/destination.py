@@ -1,4 +1,4 @@
-"""Takes to one destination that overlap: the later press wins, whichever publisher answers first (UX.md §1, rule 10).
+"""Takes to one destination that overlap: the later press wins, whichever publisher answers first (console rule 10).
 
 ``BrokerClient`` keeps ``Destinations``, ``take.py`` alone uses them. No I/O.
 """

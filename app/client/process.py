@@ -1,6 +1,6 @@
 """The embedded broker: find it or start it, watch it, start it again after a crash, stop it when asked.
 
-Called by ``app/ui/main.py`` and the demo; serves DESIGN.md §1 ("who owns the broker's life") and §8 (the token goes
+Called by ``app/ui/main.py`` and the demo; serves "who owns the broker's life" of ARCHITECTURE.md (the token goes
 by the child's standard input). No Qt.
 
 * A broker that runs for the data folder is **adopted**: ``broker.json`` names it, its process is verified by number
@@ -43,7 +43,7 @@ START_TIMEOUT = 30.0
 ADOPT_TIMEOUT = 10.0
 """Seconds a running broker may take to answer before the console says that it does not."""
 STOP_TIMEOUT = 12.0
-"""Seconds for a clean stop (CONTRACT.md promises 10) before the signal, and again before the next."""
+"""Seconds for a clean stop (10 are promised) before the signal, and again before the next."""
 WATCH_EVERY = 1.0
 POLL_EVERY = 0.1
 BACKOFF_FIRST = 0.25

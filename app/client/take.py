@@ -1,4 +1,4 @@
-"""Taking a stream to a consumer: rule 10 of UX.md as one workflow, shared by the window and ``callboard take``.
+"""Taking a stream to a consumer: console rule 10 as one workflow, shared by the window and ``callboard take``.
 
 Called by ``app/ui/actions.py`` and ``app/cli.py``. Reads a ``TakeView`` (the console's store, or a snapshot) and
 acts through ``BrokerClient`` alone; nothing of Qt.

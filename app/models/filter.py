@@ -1,4 +1,4 @@
-"""The filter language of the one box (UX.md section 3): text in, a test of table rows out. No Qt, no I/O.
+"""The filter language of the one box: text in, a test of table rows out. No Qt, no I/O.
 
     cam stage           both words somewhere in the row        "cam 1"           with the blank
     -ndi                not                                    name:cam          in that column

@@ -1,6 +1,6 @@
 """Rows that have gone and are still shown for a minute, with the cause of death.
 
-Owned by ``store.Store``; read by states and tables. Serves UX.md section 1, rules 5 and 9.
+Owned by ``store.Store``; read by states and tables. Serves console rules 5 and 9.
 """
 
 from __future__ import annotations

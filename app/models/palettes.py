@@ -6,7 +6,7 @@ and for protans, deutans and tritans (Machado 2009, severity 1.0).
 
 | theme | contrast | normal | protan | deutan | tritan |
 | --- | --- | --- | --- | --- | --- |
-| dark (UX.md section 2) | 4.5 | 22.8 | 20.3 | 18.6 | 18.7 |
+| dark | 4.5 | 22.8 | 20.3 | 18.6 | 18.7 |
 | blackout: reds and ambers alone, nothing brighter than a third of white | 4.6 | 19.3 | 10.6 | 9.9 | 10.0 |
 | contrast | 7.0 | 24.4 | 17.2 | 16.8 | 17.3 |
 

@@ -1,4 +1,4 @@
-"""The state vocabulary of UX.md section 2: six words, their glyphs, and the rules.
+"""The state vocabulary: six words, their glyphs, and the rules.
 
 Read by the tables, the filter, the strip and the theme. Colour is never alone: a state is always written as a
 word, drawn as a shape and carries its age; the colours are in ``palettes``.
@@ -84,7 +84,9 @@ def state_of_stream(row: StreamRow, store: Store, now: float, ghost: Ghost | Non
     running = store.running_for(row.id)
     if running is not None:
         left = max(0.0, running.deadline - now)
-        return State(CHANGING, now - running.started_at, f"negotiating with {plain(running.consumer_id)}, {left:.0f} s left")
+        return State(
+            CHANGING, now - running.started_at, f"negotiating with {plain(running.consumer_id)}, {left:.0f} s left"
+        )
     return _heartbeat(age, row.confirmed)
 
 

@@ -4,7 +4,7 @@ The client hands every feed message to ``receive`` on the console's loop; tables
 plain attributes and listen for ``Changes``, one object per message that changed something. ``receive``
 returns False when numbers are missing: the caller then asks for a new snapshot, and until its last part has
 come the old rows stay as they are. A snapshot comes in parts of at most 1,000 rows, each one call, so that
-10,000 rows never hold up the window. Serves DESIGN.md section 4 and UX.md section 1, rules 1, 5 and 9.
+10,000 rows never hold up the window. Serves "The feed" of ARCHITECTURE.md and console rules 1, 5 and 9.
 """
 
 from __future__ import annotations

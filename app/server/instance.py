@@ -1,4 +1,4 @@
-"""One broker per data folder: the lock, who holds it, and which version wrote the folder (DESIGN §1).
+"""One broker per data folder: the lock, who holds it, and which version wrote the folder.
 
 Called by ``main.py`` first and last. The lock is the operating system's, so ``kill -9`` leaves nothing stuck;
 ``broker.json`` tells a console where the broker is and is taken away at a clean stop.

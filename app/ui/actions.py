@@ -1,4 +1,4 @@
-"""How an act of the operator happens: tiers, hold-back, bounce, panels, undo and audit (UX §1), for every verb alike.
+"""How an act of the operator happens: tiers, hold-back, bounce, panels, undo and audit, for every verb alike.
 
 ``verbs.py`` declares each verb once; the key map, the F1 overlay, context menus and buttons derive from that
 declaration, and a press of any of them ends in ``Actions.press``. What a press does:

@@ -1,7 +1,7 @@
 """Which broker this console shows, and the way to it: the embedded one, started and watched, or a remote one.
 
 Owns the ``BrokerClient`` of the context and the one ``FeedClient`` that fills the store. A gap that the store finds
-leads to a new snapshot. Serves DESIGN.md §1 and §4; used by ``console.py`` alone. Imports nothing heavy: httpx and
+leads to a new snapshot. Used by ``console.py`` alone. Imports nothing heavy: httpx and
 websockets come when first used, after the window has been painted.
 """
 

@@ -2,7 +2,7 @@
 
 ``CellDelegate`` reads the model's plain methods (``item``, ``cell``, ``state_of``), never ``QModelIndex.data``, and
 looks nothing up twice: shapes are pixmaps made once, text widths are measured once per text. A full repaint of 480
-cells stays in single-digit milliseconds (facts/gui-performance.md §2). Colours come from the theme; the six state
+cells stays in single-digit milliseconds. Colours come from the theme; the six state
 colours are used for states only.
 """
 

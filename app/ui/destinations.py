@@ -1,6 +1,6 @@
 """The destinations above the Streams table: every preset, and what it carries now, without opening anything.
 
-UX §1 rule 10. One cell per preset: name and, below it, the stream with its time, or "free"; the default one carries
+console rule 10. One cell per preset: name and, below it, the stream with its time, or "free"; the default one carries
 the key that takes to it. A click shows what it carries in the table. Painted by hand, repainted only when a word of
 it changed.
 """

@@ -1,7 +1,7 @@
 """The one filter box of a page: what is typed narrows the table while it is typed.
 
 ``changed`` comes at most every 60 ms and never for text that means the same. An expression that cannot be read
-keeps the rows of the last good one and says what is wrong. Esc and ``/`` are the window's (UX §3); Enter and Down
+keeps the rows of the last good one and says what is wrong. Esc and ``/`` are the window's; Enter and Down
 go back to the table. Language: ``app/models/filter.py``.
 """
 

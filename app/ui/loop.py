@@ -1,7 +1,7 @@
 """The asyncio loop of the console on Qt's: qasync with exact timers and without its exit trap.
 
 Used by ``main.py`` and, through the pytest hook, by every asynchronous UI test. Three things differ from stock
-qasync (facts/desktop.md §0 and §5):
+qasync:
 
 * qasync starts and stops the application's own loop several times, and each stop emits ``aboutToQuit``, which
   QtWebEngine does not survive. ``Pump`` drives a plain ``QEventLoop`` instead. Consequence: ``QApplication.quit()``

@@ -2,7 +2,7 @@
 
 Built by ``main.py`` before anything heavy is imported, so it paints first and fills afterwards. It owns no data:
 pages read the store, acts go through ``Actions``. Four times a second ``refresh`` brings the strip, the counts and
-the foot up to date and tells ``Actions`` whether the board may act at all (UX §1 rule 1).
+the foot up to date and tells ``Actions`` whether the board may act at all (console rule 1).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Acts that wait for their time, above the foot of the window: what will happen, when, and how to stop it.
 
-One line per act of tier 1 in its hold-back, with the shrinking bar of UX §1 and buttons for the mouse. Shown only
+One line per act of tier 1 in its hold-back, with the shrinking bar and buttons for the mouse. Shown only
 while something waits; painted at 20 Hz then, and not at all otherwise. Reads ``Actions.pending``.
 """
 

@@ -4,7 +4,7 @@ Each has a shape of its own, since colours are for states: streams are a line, s
 with a red dot where one failed, and the slowest of a second is a dot: it has no neighbours to be joined with.
 
 pyqtgraph and numpy are imported in ``PlotBand.build``, after the window's first paint. Pens are 1 px, antialiasing
-is off and ranges are set by hand (facts/gui-performance.md §3); a refresh happens once a second while the band is
+is off and ranges are set by hand; a refresh happens once a second while the band is
 shown and never otherwise. Numbers come from ``app/models/series.py``; holes (NaN) stay holes: a board that was not
 live shows a gap, not a zero.
 """

@@ -1,4 +1,4 @@
-"""The six shapes of the state vocabulary (UX §2), drawn: disc, half, bars, ring, triangle, dash.
+"""The six shapes of the state vocabulary, drawn: disc, half, bars, ring, triangle, dash.
 
 Drawn rather than written, because no font has all six glyphs in one weight. Used by the delegates and the details.
 """

@@ -1,6 +1,6 @@
 """What the strip says, out of what is known: store, connection, failures. Plain functions, tested without a window.
 
-Serves UX §1 rule 1 and the sentences that the issue asks for: "NOT LIVE since hh:mm:ss" and "TAKE DOWN since
+Serves console rule 1 and the sentences that the issue asks for: "NOT LIVE since hh:mm:ss" and "TAKE DOWN since
 hh:mm:ss: NATS is away".
 """
 

@@ -1,6 +1,6 @@
 """The table of every page: 22 px rows, one current row, marks, keys, and an order that holds still under the hand.
 
-A ``QTableView`` over a ``RowTable`` (``LiveTable`` where it follows the store). What it adds (UX §1 rule 8, §3):
+A ``QTableView`` over a ``RowTable`` (``LiveTable`` where it follows the store). What it adds (console rule 8):
 verbs bind to ids at the press (``targets``), a double click counts only when both presses hit the same id, pointer
 and keyboard in the table hold its order for 2 s, an open menu and waiting acts hold it too, type-ahead is off.
 Space marks, Ctrl+Space marks the range, Ctrl+A all that pass the filter. Columns are ``column_view``'s.

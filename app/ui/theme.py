@@ -32,7 +32,7 @@ SANS = [
 MONO = ["JetBrains Mono", "IBM Plex Mono", "Cascadia Mono", "SF Mono", "Menlo", "Consolas", "DejaVu Sans Mono"]
 
 STATES = ("live", "changing", "held", "stale", "fault", "off")
-"""Colour keys of the six states of UX §2; ``states.py`` of the models uses the same words."""
+"""Colour keys of the six states; ``states.py`` of the models uses the same words."""
 
 _DARK = {
     "bg": "#14171B", "panel": "#181C21", "raised": "#1F242A", "hover": "#1B2026", "line": "#272D34", "line2": "#39414A",

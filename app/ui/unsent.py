@@ -1,6 +1,6 @@
 """Acts that never reached the broker's API, on their way into its audit: cancelled kicks, panels that were closed.
 
-UX §1 rule 7: every action writes an audit row, also a cancelled one. When the broker cannot be reached the rows wait
+console rule 7: every action writes an audit row, also a cancelled one. When the broker cannot be reached the rows wait
 here (the last 200) and go out once the board is live again; ``detail`` keeps the time of the act. Used by
 ``actions.py`` alone.
 """

@@ -3,7 +3,7 @@
 Read through ``Actions`` by the pages (buttons, menus, keys), the F1 overlay and the tests. A function here takes the
 context and the object's id; it never sees a row number, a widget or a tier. What a broker answers comes back as
 ``ApiError`` and is shown as the broker said it. The client is imported at the first act, not before the first paint.
-Serves UX §1, §3 and §4 (Streams, Sessions).
+Serves the Streams and Sessions pages.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ async def run_take(context: Context, stream_id: str) -> Done:
 
 
 async def take_to(context: Context, stream_id: str, preset: PresetRow) -> Done:
-    """Take to any preset, by rule 10 of UX §1."""
+    """Take to any preset, by console rule 10."""
     from app.client.take import take
 
     client = _client(context)

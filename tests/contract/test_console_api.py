@@ -1,4 +1,4 @@
-"""The console's own API against CONTRACT.md, over HTTP, on a real broker."""
+"""The console's own API, over HTTP, on a real broker."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ async def test_active_sessions_counts_the_living(fresh_maestra: MaestraVenue, mo
 
 
 async def test_a_heartbeat_for_an_ended_session_is_told(fresh_maestra: MaestraVenue) -> None:
-    """UX rule 9: somebody still sends. Over HTTP and NATS; once in five seconds for a session."""
+    """Console rule 9: somebody still sends. Over HTTP and NATS; once in five seconds for a session."""
     _, offer = await fresh_maestra.take()
     session = f"/streams/sessions/{offer['session_id']}"
     await fresh_maestra.http.delete(session)

@@ -1,4 +1,4 @@
-"""What the broker says and hears on NATS: fact sheet section 4, plus one event for each expiry."""
+"""What the broker says and hears on NATS: what the original says, plus one event for each expiry."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_withdraw_announces_its_sessions_too(fresh_maestra: MaestraVenue) 
 
 
 async def test_each_expiry_is_announced(fresh_maestra: MaestraVenue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An expired stream leaves its sessions alone (fact sheet section 2); they run out on their own."""
+    """An expired stream leaves its sessions alone; they run out on their own."""
     monkeypatch.setattr("app.server.storage.memory.STREAM_TTL", 0.3)
     monkeypatch.setattr("app.server.storage.memory.SESSION_TTL", 1.2)
     streams = await fresh_maestra.listen("maestra.stream.expired.*")

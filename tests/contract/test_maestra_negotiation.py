@@ -1,4 +1,4 @@
-"""The handshake with a publisher over a real NATS server: every situation of the fact sheet's section 3."""
+"""The handshake with a publisher over a real NATS server: every situation."""
 
 from __future__ import annotations
 

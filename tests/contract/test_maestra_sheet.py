@@ -1,4 +1,4 @@
-"""Where the seed is silent: what the original does (fact sheet section 1) and the differences decided in section 8."""
+"""Where the seed is silent: what the original does, and the differences decided (ARCHITECTURE.md, D1 to D12)."""
 
 from __future__ import annotations
 

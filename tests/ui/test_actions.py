@@ -1,4 +1,4 @@
-"""Tiers, hold-back, bounce, marks, undo and audit of cancelled acts, with the verbs as declared (UX §1)."""
+"""Tiers, hold-back, bounce, marks, undo and audit of cancelled acts, with the verbs as declared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Audit table (UX.md section 4): every act of every operator, also the cancelled ones, by page.
+"""The Audit table: every act of every operator, also the cancelled ones, by page.
 
 Fed by ``app/ui/pages/history.py`` with rows of ``GET /console/v1/audit`` and, while it is shown, with
 ``Changes.audit`` of the store.

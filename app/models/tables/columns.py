@@ -1,7 +1,7 @@
 """What a table is made of: items, columns, and the roles that delegates read.
 
 Used by every module of this package and by the delegates of ``app/ui``. Roles and flags are plain ints at module
-level: in PySide6 ``Qt.DisplayRole`` costs 9.7 µs an access (facts/gui-performance.md section 2a).
+level: in PySide6 ``Qt.DisplayRole`` costs 9.7 µs an access.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The History table (UX.md section 4): stream sessions of the last 90 days, by page.
+"""The History table: stream sessions of the last 90 days, by page.
 
 Fed by ``app/ui/pages/history.py`` with rows of ``GET /console/v1/history``.
 """

@@ -1,6 +1,6 @@
 """A table that follows the store: gathers changes, flushes them ten times a second, and holds still when asked.
 
-Serves UX.md section 1, rules 5 and 8. Rules of the flush:
+Serves console rules 5 and 8. Rules of the flush:
 
 * a page calls ``start`` when it comes to the front and ``stop`` when it leaves; a stopped table runs no timer and
   only remembers which ids changed;

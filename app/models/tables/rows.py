@@ -2,8 +2,8 @@
 
 ``RowTable`` knows nothing of where rows come from: ``live.LiveTable`` feeds it from the store, ``paged.PagedTable``
 with pages of history and audit. No proxy model stands between this and the view: sorting 10,000 rows would cost
-it 500 ms (facts/gui-performance.md), here it costs 10. A mark that the filter hides is counted and never acted
-on (UX.md section 1, rule 8).
+it 500 ms (measured), here it costs 10. A mark that the filter hides is counted and never acted
+on (console rule 8).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The Sessions table (UX.md section 4): who takes what, from where to where, and who keeps it alive.
+"""The Sessions table: who takes what, from where to where, and who keeps it alive.
 
 Used by ``app/ui/pages/sessions.py``. Left out until the issues that bring them: agent, CPU, idle, tags, dialect.
 """

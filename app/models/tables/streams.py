@@ -1,4 +1,4 @@
-"""The Streams table (UX.md section 4): columns in order, as far as Maestra can fill them.
+"""The Streams table: columns in order, as far as Maestra can fill them.
 
 Used by ``app/ui/pages/streams.py``. Left out until the issues that bring them: alias, dialect, ON AIR. "Rate" is
 not known for an advertised stream; ``series`` says what its sparkline shows instead.

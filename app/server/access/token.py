@@ -1,4 +1,4 @@
-"""The console's own token, and whether a request carries it (DESIGN §8).
+"""The console's own token, and whether a request carries it (ARCHITECTURE.md, "Access").
 
 A console that starts its broker writes the token to its standard input; a broker started otherwise keeps the
 token it has or makes one. ``<data>/console.token`` (0600) is where an adopting console and the one-line verbs

@@ -1,7 +1,7 @@
 """The nats-server child: found in its wheel, configured with two users, supervised, gone with the broker.
 
-Started by ``main.py`` unless ``--nats-url`` names another server. DESIGN §8: anonymous clients are ``venue`` and
-may do what the Maestra handshake needs and nothing else (facts/maestra.md §4); ``internal`` has a credential that
+Started by ``main.py`` unless ``--nats-url`` names another server. Anonymous clients are ``venue`` and
+may do what the Maestra handshake needs and nothing else; ``internal`` has a credential that
 is made anew at each start. The port is kept over restarts, so that publishers find it again.
 """
 

@@ -1,4 +1,4 @@
-"""The durable rows: stream types, history, presets, audit, settings and API keys (DESIGN.md §5).
+"""The durable rows: stream types, history, presets, audit, settings and API keys.
 
 Called by the streams domain, the history mover, the audit, presets and access. One writer at a time, on a
 connection of its own; readers have others and never wait behind it. Every call has a time limit and raises

@@ -1,4 +1,4 @@
-"""Live state in memory, journalled: the embedded implementation of ``LiveState`` (DESIGN.md §5).
+"""Live state in memory, journalled: the embedded implementation of ``LiveState``.
 
 The order of every change is: check on the loop, commit to the journal, apply to memory, publish, return.
 Applying happens in the order of commits, so it alone decides who of two callers was first. A row that somebody

@@ -1,6 +1,6 @@
 """After a restart: which rows of the journal live on, and what is written about those that do not.
 
-Used once, by ``MemoryState.open``. The rule (DESIGN.md §5): a row whose TTL had not run out when the broker was
+Used once, by ``MemoryState.open``. The rule: a row whose TTL had not run out when the broker was
 last known alive gets one fresh TTL, however long the broker was away; the others expired in its absence.
 """
 

@@ -1,4 +1,4 @@
-"""Tables of the durable rows, in portable SQL (DESIGN.md §5): SQLite now, PostgreSQL for the scaled-out set-up.
+"""Tables of the durable rows, in portable SQL: SQLite now, PostgreSQL for the scaled-out set-up.
 
 Used by ``database.py`` and, as the target of every migration, by ``migrations/``; a test compares the two.
 Times are seconds since the epoch; a row's columns have the names of its struct in ``app/contract.py``. The

@@ -1,4 +1,4 @@
-"""What the broker says on NATS about streams and sessions (fact sheet section 4, plus one event for each expiry).
+"""What the broker says on NATS about streams and sessions (what the original says, plus one event for each expiry).
 
 Listens to the event log and publishes; nobody calls it. Payloads are JSON, times as in the API. The subjects are a fixed
 list, so that the access rules of the NATS server can name them; a type's name is made safe before it becomes a token.

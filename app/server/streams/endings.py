@@ -1,7 +1,7 @@
 """Sessions that ended a short while ago, and who still beats for them.
 
 A publisher may go on sending after a session was stopped; its heartbeats give it away. The registry reports each
-heartbeat for a session that is not live, and the board's ghost row turns to "still sending" (UX rule 9).
+heartbeat for a session that is not live, and the board's ghost row turns to "still sending" (console rule 9).
 """
 
 from __future__ import annotations

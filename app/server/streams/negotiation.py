@@ -1,7 +1,7 @@
 """The handshake with a publisher, without I/O, and the board's rows about it.
 
 The registry sends what ``request_payload`` makes on ``maestra.stream.request.{id}`` and gives the answer to
-``read_reply``; nothing is stored before that has accepted it (seed "Request a Stream", fact sheet section 3).
+``read_reply``; nothing is stored before that has accepted it (seed "Request a Stream").
 ``Negotiations`` keeps a row per handshake, running or ended less than ``GHOST_SECONDS`` ago, and tells the feed.
 """
 

@@ -1,6 +1,6 @@
 """Stream types: the eleven of the seed, and those that clients create.
 
-The built-in rows live here, with the seed's example for ``ndi`` (fact sheet D9); only created types are kept
+The built-in rows live here, with the seed's example for ``ndi`` (D9 in ARCHITECTURE.md); only created types are kept
 in the database. A created type can be advertised at once (D4). Called by the registry.
 """
 

@@ -1,6 +1,6 @@
 """The panel before an act that costs many or cannot be taken back: who loses what, then hold 1.5 s.
 
-Tier 2 of UX §1 in normal mode: withdraw, kick of several, stop of the broker. Names and count stand in the
+Tier 2 of console rule 2: withdraw, kick of several, stop of the broker. Names and count stand in the
 panel, the tables stay in view, and nothing happens until the button was held for its whole time.
 """
 

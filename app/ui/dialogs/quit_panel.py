@@ -1,6 +1,6 @@
 """The panel of a closing window while rows live: leave the broker running (default), or stop it and lose them.
 
-DESIGN.md §1: a closing console never ends the broker by itself. Stopping costs everybody, so it lists who loses
+A closing console never ends the broker by itself. Stopping costs everybody, so it lists who loses
 what and wants the button held; leaving is the default and Enter does it.
 """
 

@@ -1,4 +1,4 @@
-"""The History page (UX §4): sessions of the last 90 days and every act of every operator, two tabs, one filter.
+"""The History page: sessions of the last 90 days and every act of every operator, two tabs, one filter.
 
 Rows come by page as one scrolls (``history_fetch.py``), words come from ``history_text.py``. Two marked rows show what
 changed between them. ``R`` takes again what a row tells of, where its stream still lives; ``Delete`` kicks a session

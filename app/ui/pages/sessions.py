@@ -1,8 +1,8 @@
-"""The Sessions page (UX §4): who takes what from whom, who keeps it alive, and the kick.
+"""The Sessions page: who takes what from whom, who keeps it alive, and the kick.
 
 ``Delete`` kicks after its hold-back, ``R`` on a session that has just ended takes it again with the same config.
 Rows can be put together by stream. Ending a session ends it in the registry; the picture stops when the publisher
-obeys, and a session that is still beaten after its end shows FAULT "still sending" (UX §1 rule 9).
+obeys, and a session that is still beaten after its end shows FAULT "still sending" (console rule 9).
 """
 
 from __future__ import annotations

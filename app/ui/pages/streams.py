@@ -1,4 +1,4 @@
-"""The Streams page (UX §4): every stream of the house, what each destination shows, and the take.
+"""The Streams page: every stream of the house, what each destination shows, and the take.
 
 Table, destinations and plots around it, details at the right with the running negotiation, its offer or the reason
 why there is none. A take starts by ``R``, by the row's cell, by a double click or by the button; all of them end in

@@ -1,4 +1,4 @@
-"""Rule 10 of UX.md, case by case, against a broker that answers what the case says and writes down what it got."""
+"""Console rule 10, case by case, against a broker that answers what the case says and writes down what it got."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations of the console's own API (CONTRACT.md): what no dialect offers. All need the console's token.
+"""Operations of the console's own API: what no dialect offers. All need the console's token.
 
 Built into the application by ``application.py``. What an operator changes here is audited here; a route
 translates and nothing else.

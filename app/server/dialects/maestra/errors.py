@@ -1,4 +1,4 @@
-"""How errors look in the Maestra dialect: ``{"detail": …}`` with FastAPI's statuses (seed 000, fact sheet section 1).
+"""How errors look in the Maestra dialect: ``{"detail": …}`` with FastAPI's statuses (seed 000).
 
 ``detail`` is a sentence, or for 422 pydantic's list of errors.
 """

@@ -1,4 +1,4 @@
-"""Settings, "Who may reach this broker" (DESIGN.md §8): addresses, networks, API keys, in sentences.
+"""Settings, "Who may reach this broker" (ARCHITECTURE.md, "Access"): addresses, networks, API keys, in sentences.
 
 Everything here is the broker's: it is asked when the section comes to the front, and each change is one PUT whose
 answer is shown. Networks apply at once; the address it listens on, at its next start.
