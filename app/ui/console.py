@@ -1,7 +1,8 @@
 """The console put together: store, actions, window, pages, connection; and what keeps them going.
 
 ``main.py`` makes one ``Console`` and runs it. Order of a start: theme and window (nothing heavy imported yet), first
-paint, then the connection, then the other pages, then pyqtgraph. Every coroutine of the window is started by
+paint, then the connection, then the other pages, then pyqtgraph; what takes long to import is imported by a thread,
+so that the window answers meanwhile. Every coroutine of the window is started by
 ``spawn``: an expected failure becomes a toast in the broker's words, an unexpected one is logged and stands on the
 strip until the console is restarted, so nothing stops silently.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import getpass
+import importlib
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -148,9 +150,12 @@ class Console:
         """Connect, finish the window, and stay until it is closed."""
         await self._first_paint()
         self._watch_failures()
+        await imported("httpx", "websockets.asyncio.client")
         self.connect_to(broker)
         self._clock.start()
         self.window.make_pages()
+        os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
+        await imported("numpy", "pyqtgraph")
         self.streams.build_plots()
         settle_memory()
         await self.closed.wait()
@@ -290,6 +295,12 @@ class Console:
     def _leave(self) -> None:
         self.window.save_layout()
         self.closed.set()
+
+
+async def imported(*names: str) -> None:
+    """Import modules in a thread: on the loop each would hold the window up for 50 to 350 ms."""
+    for name in names:
+        await asyncio.to_thread(importlib.import_module, name)
 
 
 def settle_memory() -> None:
