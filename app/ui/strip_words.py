@@ -1,7 +1,6 @@
 """What the strip says, out of what is known: store, connection, failures. Plain functions, tested without a window.
 
-Serves console rule 1 and the sentences that the issue asks for: "NOT LIVE since hh:mm:ss" and "TAKE DOWN since
-hh:mm:ss: NATS is away".
+Serves console rule 1: "NOT LIVE since hh:mm:ss", "TAKE DOWN since hh:mm:ss: NATS is away".
 """
 
 from __future__ import annotations
@@ -50,8 +49,11 @@ def strip_state(
 
 
 def warnings(store: Store) -> list[str]:
-    """What the broker wants somebody to look at although every part works: a disk that fills, a clock that jumped."""
-    return [plain(part.text) for part in store.health.values() if part.ok and part.text]
+    """What wants somebody to look at it although every part works: a disk that fills, a clock that jumped."""
+    said = [plain(part.text) for part in store.health.values() if part.ok and part.text]
+    if store.unreadable:
+        said.append(f"{store.unreadable} messages of the broker could not be read: the board may lack something")
+    return said
 
 
 def not_live_text(store: Store, connected: Connected) -> str:

@@ -81,6 +81,15 @@ class TestWords:
         assert (state.problems, state.notes) == ((), ("The clock was stepped back by 30 min",))
         assert state.blocked == ""
 
+    def test_what_could_not_be_read_is_a_note(self) -> None:
+        board = Board()
+        board.venue.open()
+        for _ in range(3):
+            board.venue.event("fleet.vanished", "x", HealthRow(id="x", ok=True, since=0.0))
+        state = board.state()
+        assert state.notes == ("3 messages of the broker could not be read: the board may lack something",)
+        assert state.blocked == ""
+
     def test_read_only_blocks_and_says_so(self) -> None:
         board = Board()
         board.venue.open()

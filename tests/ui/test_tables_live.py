@@ -137,6 +137,23 @@ def test_rows_appear_within_a_quarter_of_a_second_and_in_their_place(streams: Wa
     assert streams.table.order == ["b", "c", "d"]
 
 
+def test_who_hears_of_a_change_finds_every_row_where_it_is_then(streams: Watched) -> None:
+    table = streams.table
+    heard: list[bool] = []
+
+    def look() -> None:
+        ids = [item.id for item in table.order_items]
+        heard.append([table.row_of(row_id) for row_id in ids] == list(range(len(ids))))
+
+    streams.show(stream("b"), stream("d"), stream("f"))
+    table.row_of("b")
+    table.rowsInserted.connect(look)
+    table.rowsRemoved.connect(look)
+    streams.show(stream("a"), stream("b"), stream("c"), stream("d"), stream("f"))
+    streams.settle(62)
+    assert heard and all(heard)
+
+
 def test_only_shown_rows_are_announced(streams: Watched) -> None:
     streams.show(*(stream(f"s{number:02}") for number in range(30)))
     streams.table.set_shown(10, 12)

@@ -39,6 +39,7 @@ def rearrange(table: CellTable, new: list[Item]) -> bool:
     for first, last in reversed(lost):
         table.beginRemoveRows(nowhere, first, last)
         del old[first : last + 1]
+        table.forget_positions()  # who hears of the change asks where rows are now
         table.endRemoveRows()
     kept = [item for item in new if item in before]
     if kept != old:
@@ -46,8 +47,8 @@ def rearrange(table: CellTable, new: list[Item]) -> bool:
     for first, last in come:
         table.beginInsertRows(nowhere, first, last)
         table.order_items[first:first] = new[first : last + 1]
+        table.forget_positions()
         table.endInsertRows()
-    table.forget_positions()
     return True
 
 
