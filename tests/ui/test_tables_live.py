@@ -151,7 +151,8 @@ def test_who_hears_of_a_change_finds_every_row_where_it_is_then(streams: Watched
     table.rowsRemoved.connect(look)
     streams.show(stream("a"), stream("b"), stream("c"), stream("d"), stream("f"))
     streams.settle(62)
-    assert heard and all(heard)
+    assert heard
+    assert all(heard)
 
 
 def test_only_shown_rows_are_announced(streams: Watched) -> None:
