@@ -365,7 +365,9 @@ async def a_house(
 
     ``quiet``: the strip has nothing to complain of when the block begins.
     """
-    options = (f"--name={name}", *options)
+    given = " ".join(options)  # the console starts a killed broker with the same ones: never on the default ports
+    free = [f"--{port}=0" for port in ("port", "nats-port") if f"--{port}" not in given]
+    options = (f"--name={name}", *free, *options)
     process = BrokerProcess(folder / "data", options, **more)
     try:
         await asyncio.to_thread(process.start)

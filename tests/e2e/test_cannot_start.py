@@ -25,15 +25,23 @@ from tests.fakes.broker import BrokerProcess, Brokers
 CONFIGURATION, IN_USE = 2, 3
 
 
-async def refusal(process: BrokerProcess) -> tuple[int, str]:
-    """Start a broker that refuses: its status, and the one line that it says."""
+async def refusal(process: BrokerProcess, *, runs: int = 0) -> tuple[int, str]:
+    """Start a broker that refuses: its status, and the one line that it says. ``runs``: brokers that run there already."""
     await asyncio.to_thread(process.launch)
     assert await asyncio.to_thread(process.read_line) == "", "a readiness line came"
     status = await asyncio.to_thread(process.wait)
     said = [line for line in process.log if not line.startswith("{")]
     assert len(said) == 1, said
     assert not any("Traceback" in line for line in process.log)
+    assert len(of_this_test(process.data_dir)) == runs, "a child was left behind"
     return status, said[0].strip()
+
+
+def of_this_test(data: Path) -> list[psutil.Process]:
+    """nats-servers that run on a data folder."""
+    return [
+        one for one in psutil.process_iter(["cmdline"]) if str(data / "nats") in " ".join(one.info["cmdline"] or [])
+    ]
 
 
 @asynccontextmanager
@@ -127,7 +135,7 @@ async def test_a_port_that_is_taken_is_named_with_its_setting(option: str, broke
         others = [f"--{name}=0" for name in ("port", "nats-port") if name != option]
         async with a_strip(tmp_path, tmp_path / "data", f"--{option}={port}", *others) as says:
             await says(words)
-    assert not [one for one in psutil.Process().children() if one.name() == "nats-server"]
+    assert not of_this_test(tmp_path / "data")
 
 
 async def test_a_second_broker_on_the_folder_names_the_first(tmp_path: Path) -> None:
@@ -135,7 +143,7 @@ async def test_a_second_broker_on_the_folder_names_the_first(tmp_path: Path) -> 
         rows = await live_rows(house)
         second = BrokerProcess(tmp_path / "data")
         try:
-            status, said = await refusal(second)
+            status, said = await refusal(second, runs=1)
         finally:
             await asyncio.to_thread(second.end)
         assert status == IN_USE

@@ -1,4 +1,4 @@
-"""The broker's clock is set while the show runs, an hour forward and two hours back: no TTL is cut, stretched or lost."""
+"""The broker's clock is set while the show runs, an hour forward and three hours back: no TTL is cut, stretched or lost."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ async def test_a_clock_stepped_forward_and_back_costs_nothing_and_is_told(tmp_pa
         assert answer.status_code == 201, "takes go on"
         foyer = answer.json()["session_id"]
 
-        stepped_clock.step(clock, -HOUR)
-        assert "The clock was stepped back by 2 h" in await house.strip_says("stepped back")
+        stepped_clock.step(clock, -2 * HOUR)
+        assert "The clock was stepped back by 3 h" in await house.strip_says("stepped back")
         await all_is_well(house, alive, {held, brief, foyer})
 
         for session in (brief, foyer):

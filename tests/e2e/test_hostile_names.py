@@ -99,6 +99,7 @@ def read_all(window: QWidget) -> None:
 
 @in_a_house(name="<b>house</b>")
 async def test_hostile_names_are_shown_as_plain_text_everywhere(house: House) -> None:
+    base = await house.calm()
     names = await advertise_all(house)
     await house.preset(name="R&D", consumer_id="R&D")
     house.console.settings.set("window/details_open", True)
@@ -136,6 +137,8 @@ async def test_hostile_names_are_shown_as_plain_text_everywhere(house: House) ->
     window.show_page("Settings")
     await house.until(lambda: "R&D" in house.reads() or window.page.findChildren(QListWidget))
     read_all(window)
+    await house.back_at(base)
+    house.says_all_well()
 
 
 @in_a_house()

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
@@ -157,7 +157,7 @@ async def test_a_foreign_nats_server_may_come_late_go_and_come_back(tmp_path: Pa
 
 
 @contextlib.asynccontextmanager
-async def a_house_without_nats(folder: Path, url: str):  # type: ignore[no-untyped-def]
+async def a_house_without_nats(folder: Path, url: str) -> AsyncIterator[House]:
     """A house whose NATS server is elsewhere, and not there yet: the board is live and says so."""
     async with a_house(folder, f"--nats-url={url}", quiet=False) as house:
         await house.until(lambda: house.console.store.live)
