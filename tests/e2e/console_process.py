@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -110,7 +111,7 @@ class Watcher:
                 if event.kind == "session.beat":
                     self.beats.append((event.id, msgspec.json.decode(event.change, type=Beat)))
                 elif event.kind in ("session.expired", "session.stopped"):
-                    self.gone[event.id] = asyncio.get_running_loop().time()
+                    self.gone[event.id] = time.monotonic()
         if not self.store.receive(message):
             self._feed.resync()
         self._changed.set()

@@ -296,6 +296,23 @@ class House:
         item = view.table.item(view.table.row_of(row_id))
         return {column.key: view.table.cell(item, column) for column in view.table.columns}
 
+    async def take_by_key(self, stream_id: str) -> None:
+        """Press R on a stream; the take has ended, well or not, when this returns."""
+        ended: list[str] = []
+
+        def finished(verb: str, row_id: str, _: object) -> None:
+            if verb == "take":
+                ended.append(row_id)
+
+        await self.show("Streams", stream_id)
+        self.console.actions.finished.connect(finished)
+        try:
+            self.press(Qt.Key.Key_R)
+            await self.until(lambda: stream_id in ended)
+        finally:
+            self.console.actions.finished.disconnect(finished)
+        self.console.window.page.refresh()
+
     async def row_says(self, row_id: str, **wanted: str) -> dict[str, str]:
         """Wait until the cells of a row say this (of the state its word counts); all of them."""
         cells: dict[str, str] = {}

@@ -11,8 +11,6 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 
-from PySide6.QtCore import Qt
-
 from app.contract import NEGOTIATION_TIMEOUT, NegotiationRow
 from app.ui.pages.streams import StreamsPage
 from tests.e2e.house import WALL, YES, House, Publisher, Reply, in_a_house
@@ -34,12 +32,9 @@ RUBBISH: dict[bytes, str] = {
 }
 
 
-async def take_by_key(house: House, camera: Publisher) -> StreamsPage:
-    """Press R on the stream and wait for the end of it; the page, brought up to date."""
-    await house.show("Streams", camera.id)
-    house.press(Qt.Key.Key_R)
-    await house.until(lambda: ("take", camera.id) in house.console.actions.running)
-    await house.until(lambda: not house.console.actions.running)
+async def take(house: House, camera: Publisher) -> StreamsPage:
+    """Take the stream by key; the page that tells what came of it."""
+    await house.take_by_key(camera.id)
     page = house.console.window.page
     assert isinstance(page, StreamsPage)
     await house.until(lambda: page.take_card.title.text() not in ("", "Negotiating"))
@@ -67,7 +62,7 @@ async def test_a_publisher_that_answers_rubbish_is_a_502_in_words(house: House) 
             answer = await camera.request()
             assert (answer.status_code, answer.json()) == (502, {"detail": f"NATS request failed: {words}"})
             assert await outcome(house, camera, number) == ("bad_reply", f"NATS request failed: {words}")
-        page = await take_by_key(house, camera)
+        page = await take(house, camera)
         text = f"Cam 1 was not given: NATS request failed: {words}."
         assert (page.take_card.title.text(), page.take_card.text.text()) == ("Bad answer (502)", text)
         assert house.toasts == [text]
@@ -90,7 +85,7 @@ async def test_a_publisher_that_rejects_is_a_502_with_its_reason(house: House) -
             assert (answer.status_code, answer.json()) == (502, {"detail": words})
             assert await outcome(house, camera, number) == ("rejected", words)
         camera.replies = ({"accepted": False, "reason": "<b>lens</b> cap is on"},)
-        page = await take_by_key(house, camera)
+        page = await take(house, camera)
         text = "Cam 1 was not given: <b>lens</b> cap is on."
         assert (page.take_card.title.text(), page.take_card.text.text()) == ("Rejected (502)", text)
         assert house.toasts == [text]
@@ -102,7 +97,7 @@ async def test_a_publisher_that_never_answers_is_a_504_after_5_s(house: House) -
     camera = await house.publisher()
     async with house.unharmed():
         began = time.monotonic()
-        taking = asyncio.ensure_future(take_by_key(house, camera))
+        taking = asyncio.ensure_future(take(house, camera))
         other = asyncio.ensure_future(camera.request(consumer_id="truck"))
         await house.until(lambda: house.console.store.running_for(camera.id))
         await house.row_says(camera.id, state="CHANGING")
@@ -112,7 +107,7 @@ async def test_a_publisher_that_never_answers_is_a_504_after_5_s(house: House) -
         assert 0.0 < countdown.fraction <= 1.0
         assert countdown.text.endswith(" s")
         answer = await other
-        assert NEGOTIATION_TIMEOUT <= time.monotonic() - began < NEGOTIATION_TIMEOUT + 2.0
+        assert NEGOTIATION_TIMEOUT <= time.monotonic() - began < NEGOTIATION_TIMEOUT + 4.0
         words = "Publisher did not respond within 5 seconds"
         assert (answer.status_code, answer.json()) == (504, {"detail": words})
         await taking
@@ -164,11 +159,11 @@ async def test_a_publisher_that_does_not_listen_is_a_502_at_once(house: House) -
     async with house.unharmed():
         began = time.monotonic()
         answer = await camera.request()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 1.0
         words = "NATS request failed: nats: no responders available for request"
         assert (answer.status_code, answer.json()) == (502, {"detail": words})
         assert await outcome(house, camera) == ("no_responders", words)
-        page = await take_by_key(house, camera)
+        page = await take(house, camera)
         assert page.take_card.title.text() == "Nobody answers (502)"
         assert page.take_card.text.text() == f"Cam 1 was not given: {words}."
 

@@ -53,7 +53,7 @@ async def test_a_clock_stepped_forward_and_back_costs_nothing_and_is_told(tmp_pa
 
         await house.until(lambda: forgotten["id"] not in house.console.store.streams, 2 * STREAM_TTL)
         lived = time.monotonic() - left_alone
-        assert STREAM_TTL - 1.0 <= lived <= STREAM_TTL + 1.5, f"a TTL of {STREAM_TTL:.0f} s took {lived:.1f} s"
+        assert STREAM_TTL - 1.0 <= lived <= STREAM_TTL + 2.0, f"a TTL of {STREAM_TTL:.0f} s took {lived:.1f} s"
         assert set(house.console.store.streams) == {camera.id}
         assert set(await house.sessions()) == {held}, "the hold has beaten through both steps"
         assert not beats.done()

@@ -96,7 +96,7 @@ async def test_a_console_that_reads_slowly_costs_little_and_gets_a_snapshot_late
     await watch.stop()
     assert (await house.queues())["callboard_feed_waiting"] <= SLOW * QUEUE_BYTES
     assert watch.grown < 60, f"{SLOW} slow consoles cost {watch.grown} MiB"
-    assert statistics.median(watch.took) < 0.1
+    assert statistics.median(watch.took) < 0.25
     house.says_all_well()
 
     last = await house.advertise(name="after the noise")

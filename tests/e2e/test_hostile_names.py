@@ -226,13 +226,11 @@ async def test_hostile_names_are_refused_by_open_with(house: House) -> None:
     }
     for words, (advertised, answered) in refusals.items():
         camera = await house.publisher({"accepted": True, **answered}, bus=bus, **advertised)
-        await house.show("Streams", camera.id)
-        house.press(Qt.Key.Key_R)
+        await house.take_by_key(camera.id)
         page = house.console.window.page
         assert isinstance(page, StreamsPage)
-        offer = await house.until(lambda page=page: not context.actions.running and page.take_card.offer)
-        await house.until(lambda camera=camera: context.store.sessions_of(camera.id))
-        page.refresh()
+        offer = page.take_card.offer
+        assert offer is not None
         (button,) = offer.buttons
         button.click()
         await house.until(lambda words=words: any(words in toast for toast in house.toasts))

@@ -82,7 +82,7 @@ async def test_nats_gone_is_take_down_an_instant_502_and_heals(house: House) -> 
         began = time.monotonic()
         answer = await camera.request()
         assert (answer.status_code, answer.json()) == (502, AWAY)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 1.0
         await house.show("Streams", camera.id)
         await house.row_says(camera.id, take="Take: DOWN")
         house.press(Qt.Key.Key_R)
