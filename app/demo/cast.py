@@ -52,7 +52,7 @@ class Part:
             "address": self.address,
             "port": self.port,
             "config": self.config,
-            "metadata": {"venue": MARK, "location": self.place} if self.place else {"venue": MARK},
+            "metadata": {"location": self.place, "venue": MARK} if self.place else {"venue": MARK},
         }
 
 
