@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,6 +34,8 @@ from tests.fakes.nats import settled
 
 WITHIN = 30.0
 OPERATOR = "kim"
+FINGER = 0.1
+"""Seconds between two presses; what comes faster is the repeat of a key that is held (``app/ui/key_repeat.py``)."""
 CAMERA: dict[str, Any] = {
     "name": "Cam 1",
     "stream_type": "srt",
@@ -123,6 +127,7 @@ class House:
         bearer = {"Authorization": f"Bearer {process.token}", "X-Callboard-Operator": OPERATOR}
         self.desk = httpx.AsyncClient(base_url=process.url, trust_env=False, timeout=15.0, headers=bearer)
         self._buses: list[Client] = []
+        self._pressed = 0.0
 
     # -- peers -------------------------------------------------------------------------------------------------
 
@@ -276,9 +281,14 @@ class House:
         return [toast.text for toast in self.console.window.toasts.items]
 
     def press(self, key: Qt.Key, modifiers: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
-        """A key at the native window. It comes from Qt's loop: no nested loop may run inside a coroutine."""
-        window = self.console.window
-        QTimer.singleShot(0, window, lambda: QTest.keyClick(window.windowHandle(), key, modifiers))
+        """A key at the native window, no sooner after the last one than a finger does it.
+
+        It comes from Qt's loop: no nested loop may run inside a coroutine.
+        """
+        window, now = self.console.window, time.monotonic()
+        self._pressed = max(now, self._pressed + FINGER)
+        wait = math.ceil((self._pressed - now) * 1000)
+        QTimer.singleShot(wait, window, lambda: QTest.keyClick(window.windowHandle(), key, modifiers))
 
     async def show(self, page: str, row_id: str) -> None:
         """Bring a page to the front with the keyboard on one row of its table."""
