@@ -11,21 +11,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = {"ui", "server", "agent", "demo"}
 DOMAINS = {"streams", "fleet", "media", "pipelines"}
-LEAVES = {"", "contract", "errors"}
+LEAVES = {"", "contract", "errors", "quantities"}
 """Modules that know nothing of the project (``""`` is the package itself, with its version)."""
-SHARED = LEAVES | {"config", "paths", "logs"}
+SHARED = LEAVES | {"config", "paths", "logs", "novnc"}
 """What every role may use."""
 QT = {"PySide6", "shiboken6", "qasync", "pyqtgraph"}
 REACH = {
-    "contract": set(),
+    "contract": {"contract"},
     "errors": set(),
+    "quantities": {"errors"},
+    "novnc": {"errors", "paths"},
+    "agent_protocol": {"contract"},
     "config": SHARED,
     "paths": SHARED,
     "logs": SHARED,
     "models": LEAVES | {"models"},
     "client": SHARED | {"client"},
-    "agent": SHARED | {"agent"},
-    "demo": SHARED | {"demo", "client"},
+    "agent": SHARED | {"agent", "agent_protocol"},
+    "demo": SHARED | {"demo", "client", "agent_protocol"},
     "ui": SHARED | {"ui", "models", "client"},
     "cli": SHARED | {"client"},
     "__main__": {"cli"},
@@ -98,7 +101,7 @@ def roles_from_the_command_line(target: str, *, lazy: bool) -> str | None:
 def forbidden_in_server(importer: str, target: str) -> str | None:
     """dialects → domains → shared floor; main sees everything, bridges see all domains."""
     if top(target) != "server":
-        return None if top(target) in SHARED else "the broker imports no other role"
+        return None if top(target) in SHARED | {"agent_protocol"} else "the broker imports no other role"
     if importer == "app.server.main":
         return None
     mine, theirs = [*importer.split("."), "", ""][2:4], [*target.split("."), "", ""][2:4]
