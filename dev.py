@@ -2,9 +2,10 @@
 """Set-up, run, test, bench, shots, lint and package: everything a developer or a newcomer types.
 
 Standard library only; Linux, macOS and Windows. The first command makes ``.venv`` with the packages of
-``requirements.lock`` and Callboard itself, and on Linux installs the system libraries Qt needs; a stamp in
-``.venv`` says that this is done, so later commands start at once. Nothing outside this folder is changed but
+``requirements.lock`` and Callboard itself, and on Linux installs the system packages that a command needs; a stamp
+in ``.venv`` says that this is done, so later commands start at once. Nothing outside this folder is changed but
 for system packages. Everything said here goes to standard error: standard output belongs to the command.
+What a machine can do without (desktops of its own) is said when it is missing, and the command goes on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "callboard-stamp.json"
+GIVEN_UP = VENV / "callboard-without.json"
 LOCK = ROOT / "requirements.lock"
 OLDEST = (3, 11)
 SOURCES = ("dev.py", "app", "tests", "packaging")
@@ -48,7 +50,41 @@ WINDOW_LIBRARIES = {
     "libxcb-shape.so.0": "libxcb-shape0",
     "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
 }
-"""What the PySide6 wheels expect of the system: shared library and the Debian package that holds it."""
+VIEWER_LIBRARIES = {
+    "libXcomposite.so.1": "libxcomposite1",
+    "libXdamage.so.1": "libxdamage1",
+    "libXrandr.so.2": "libxrandr2",
+    "libXtst.so.6": "libxtst6",
+    "libasound.so.2": "libasound2",
+    "libnss3.so": "libnss3",
+    "libxkbfile.so.1": "libxkbfile1",
+}
+"""What the PySide6 wheels expect of the system: shared library and the Debian package that holds it. The last table is
+what the viewer's web engine wants besides."""
+EVERY_LIBRARY = WIDGET_LIBRARIES | WINDOW_LIBRARIES | VIEWER_LIBRARIES
+RENAMED = {"libasound2": "libasound2t64"}
+"""Packages that newer releases call otherwise and do not find by their old name."""
+
+DESKTOP_TOOLS = {
+    "Xvnc": "tigervnc-standalone-server",
+    "matchbox-window-manager": "matchbox-window-manager",
+    "xterm": "xterm",
+    "xauth": "xauth",
+    "/usr/share/fonts/X11/misc/*": "xfonts-base",
+    "/usr/share/fonts/**/*.ttf": "fonts-dejavu-core",
+}
+"""What desktops of this machine's own agent are made of: a program, or a pattern of files, and its Debian package."""
+TEST_TOOLS = DESKTOP_TOOLS | {
+    "Xvfb": "xvfb",
+    "xdotool": "xdotool",
+    "xwininfo": "x11-utils",
+    "xclock": "x11-apps",
+    "jq": "jq",
+    "curl": "curl",
+    "podman": "podman",
+    "runc": "runc",
+}
+"""What the tests drive and run: X clients, the scripts of the StreamSpace document, a container engine."""
 
 
 class SetupFailed(Exception):
@@ -63,15 +99,28 @@ def say(text: str) -> None:
 # --- set-up -------------------------------------------------------------------------------------------
 
 
-def set_up(*, libraries: dict[str, str] | None = None, tools: dict[str, str] | None = None) -> None:
-    """Make whatever is missing of system packages and virtual environment; nothing if all is there."""
+def set_up(
+    *,
+    libraries: dict[str, str] | None = None,
+    tools: dict[str, str] | None = None,
+    wished: dict[str, str] | None = None,
+) -> None:
+    """Make whatever is missing of system packages and virtual environment; nothing if all is there.
+
+    ``wished`` tools are installed where that is possible; where not, that is said and the command goes on.
+    """
     if sys.version_info < OLDEST:
         raise SetupFailed(f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {sys.version.split()[0]}")
     install_system_packages(missing_packages(libraries or {}, tools or {}))
     wanted = fingerprint()
     have = read_stamp()
-    if have == wanted:
-        return
+    if have != wanted:
+        make_all(wanted, have)
+    install_wished(missing_packages({}, wished or {}))
+
+
+def make_all(wanted: dict[str, str], have: dict[str, str]) -> None:
+    """Bring the virtual environment from what the stamp says to what is wanted."""
     started = time.monotonic()
     if not PYTHON.exists() or have.get("python", wanted["python"]) != wanted["python"]:
         make_environment()
@@ -170,8 +219,15 @@ def missing_packages(libraries: dict[str, str], tools: dict[str, str]) -> list[s
     if not sys.platform.startswith("linux"):
         return []
     return [package for library, package in libraries.items() if not loads(library)] + [
-        package for tool, package in tools.items() if shutil.which(tool) is None
+        package for tool, package in tools.items() if not has_tool(tool)
     ]
+
+
+def has_tool(tool: str) -> bool:
+    """Whether a program is on the path, or a file fits the pattern."""
+    if tool.startswith("/"):
+        return next(Path("/").glob(tool[1:]), None) is not None
+    return shutil.which(tool) is not None
 
 
 def loads(library: str) -> bool:
@@ -187,22 +243,54 @@ def install_system_packages(packages: list[str]) -> None:
     """Install Debian packages where that is allowed without asking; otherwise say the one command to run."""
     if not packages:
         return
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if shutil.which("apt-get") is None:
         raise SetupFailed(f"missing on this system (by their Debian names): {' '.join(packages)}; install them, repeat")
+    install = ["apt-get", "install", "--yes", "--no-install-recommends"]
     prefix = root_prefix()
     if prefix is None:
-        command = f"sudo apt-get update && sudo {shlex.join(install)}"
+        command = f"sudo apt-get update && sudo {shlex.join([*install, *map(present_name, packages)])}"
         raise SetupFailed(f"system packages are missing; run this once, then repeat:\n  {command}")
     say(f"installing system packages: {' '.join(packages)}")
+    apt([*prefix, "apt-get", "update"])
+    apt([*prefix, *install, *map(present_name, packages)])
+
+
+def apt(step: list[str]) -> None:
+    """One step of an installation, twice if need be: another process may hold the lock, and networks fail."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for step in (["apt-get", "update"], install):
-        for attempt in (1, 2):
-            log = subprocess.run([*prefix, *step], env=environment, capture_output=True, text=True, check=False)
-            if log.returncode == 0:
-                break
-            if attempt == 2:
-                raise SetupFailed(f"{shlex.join(step)} failed:\n{log.stdout}{log.stderr}")
+    for attempt in (1, 2):
+        log = subprocess.run(step, env=environment, capture_output=True, text=True, check=False)
+        if log.returncode == 0:
+            return
+        if attempt == 2:
+            raise SetupFailed(f"{shlex.join(step)} failed:\n{log.stdout}{log.stderr}")
+
+
+def present_name(package: str) -> str:
+    """How this release calls a package that has been renamed."""
+    newer = RENAMED.get(package)
+    if newer is None or shutil.which("apt-cache") is None:
+        return package
+    known = subprocess.run(["apt-cache", "show", newer], capture_output=True, check=False).returncode == 0
+    return newer if known else package
+
+
+def install_wished(packages: list[str]) -> None:
+    """Install what a machine may do without; what could not be installed is not tried at every start."""
+    if not packages:
+        return
+    loss = "no desktops can be run on this machine, all else works"
+    try:
+        if json.loads(GIVEN_UP.read_text(encoding="utf-8")) == packages:
+            say(f"{loss}; missing (tried once, `dev.py test` tries again): {' '.join(packages)}")
+            return
+    except (OSError, ValueError):
+        pass  # not tried yet
+    try:
+        install_system_packages(packages)
+    except SetupFailed as failure:
+        say(f"{loss}:\n{failure}")
+        GIVEN_UP.write_text(json.dumps(packages), encoding="utf-8")
 
 
 def root_prefix() -> list[str] | None:
@@ -269,7 +357,10 @@ def run(arguments: list[str]) -> int:
     """The console; without a display the headless broker."""
     role = arguments[0] if arguments and arguments[0] in ROLES else None
     window = has_display() and (role is None or (role == "demo" and "--headless" not in arguments))
-    set_up(libraries=WIDGET_LIBRARIES | WINDOW_LIBRARIES if window else None)
+    set_up(
+        libraries=EVERY_LIBRARY if window else None,
+        wished=DESKTOP_TOOLS if role in (None, "serve", "agent", "demo") else None,
+    )
     if not window and role is None:
         say("no display here: starting the headless broker (callboard serve)")
         arguments = ["serve", *arguments]
@@ -280,20 +371,20 @@ def run(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """All tests, offscreen; exit status is pytest's."""
-    set_up(libraries=WIDGET_LIBRARIES)
+    """All tests, offscreen; exit status is pytest's. Soak tests: -m soak, in SOAK_SECONDS altogether."""
+    set_up(libraries=EVERY_LIBRARY, tools=TEST_TOOLS)
     return call(["-m", "pytest", "-n", "2", "--dist", "worksteal", *arguments], **qt_environment())
 
 
 def bench(arguments: list[str]) -> int:
     """Benchmarks: a table, and build/bench.json."""
-    set_up(libraries=WIDGET_LIBRARIES)
+    set_up(libraries=EVERY_LIBRARY, tools=TEST_TOOLS)
     return call(["-m", "tests.bench", *arguments], **qt_environment())
 
 
 def shots(arguments: list[str]) -> int:
     """Every page as a picture in build/shots."""
-    set_up(libraries=WIDGET_LIBRARIES)
+    set_up(libraries=WIDGET_LIBRARIES | VIEWER_LIBRARIES)
     return call(["-m", "app.ui.shots", *arguments], **qt_environment())
 
 
@@ -314,7 +405,7 @@ def lint(arguments: list[str]) -> int:
 
 def package(arguments: list[str]) -> int:
     """The packaged application into dist/."""
-    set_up(libraries=WIDGET_LIBRARIES | WINDOW_LIBRARIES, tools={"objdump": "binutils"})
+    set_up(libraries=EVERY_LIBRARY, tools={"objdump": "binutils"})
     work = ["--distpath", str(ROOT / "dist"), "--workpath", str(ROOT / "build" / "pyinstaller")]
     cache = {"PYINSTALLER_CONFIG_DIR": str(ROOT / "build" / "pyinstaller" / "cache")}
     spec = str(ROOT / "packaging" / "callboard.spec")

@@ -28,6 +28,8 @@ for name in [name for name in os.environ if name.startswith("CALLBOARD_")]:
 for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):  # known before a server first sets their levels
     logging.getLogger(name)
 
+pytest_plugins = ("tests.soak",)
+
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 hypothesis.settings.register_profile("desk", deadline=None, print_blob=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import dev
+from tests.soak import share
 
 
 @pytest.fixture
@@ -92,6 +93,14 @@ def test_a_finished_set_up_is_not_repeated(environment: list[str]) -> None:
     assert environment == []
 
 
+def test_what_is_wished_for_is_looked_at_last(environment: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "install_wished", lambda packages: environment.append(f"wished {packages}"))
+    monkeypatch.setattr(sys, "platform", "linux")
+    dev.STAMP.unlink()
+    dev.set_up(wished={"no-such-tool": "no-such", "sh": "dash"})
+    assert environment[-2:] == ["callboard", "wished ['no-such']"]
+
+
 def test_a_changed_lock_installs_packages_again(environment: list[str]) -> None:
     dev.LOCK.write_text("click==8.5.2\n")
     dev.set_up()
@@ -140,6 +149,57 @@ def test_where_there_is_no_apt_the_packages_are_named(monkeypatch: pytest.Monkey
         dev.install_system_packages(["libgl1"])
 
 
+def test_a_pattern_of_files_stands_for_a_package_too(tmp_path: Path) -> None:
+    assert not dev.has_tool(f"{tmp_path}/**/*.ttf")
+    (tmp_path / "deep" / "deeper").mkdir(parents=True)
+    (tmp_path / "deep" / "deeper" / "sans.ttf").write_text("")
+    assert dev.has_tool(f"{tmp_path}/**/*.ttf")
+
+
+@pytest.mark.parametrize(("newer", "name"), [(0, "libasound2t64"), (100, "libasound2")])
+def test_a_renamed_package_is_asked_for_as_this_release_knows_it(
+    monkeypatch: pytest.MonkeyPatch, newer: int, name: str
+) -> None:
+    monkeypatch.setattr(dev.shutil, "which", lambda _: "/usr/bin/apt-cache")
+    monkeypatch.setattr(dev.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], newer))
+    assert dev.present_name("libasound2") == name
+    assert dev.present_name("libgl1") == "libgl1"
+
+
+def test_what_can_be_done_without_is_tried_once_and_said_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[list[str]] = []
+
+    def fails(packages: list[str]) -> None:
+        tried.append(packages)
+        raise dev.SetupFailed("apt-get install failed: no network")
+
+    monkeypatch.setattr(dev, "install_system_packages", fails)
+    monkeypatch.setattr(dev, "GIVEN_UP", tmp_path / "without.json")
+    dev.install_wished(["tigervnc-standalone-server"])
+    assert "no network" in capsys.readouterr().err
+    dev.install_wished(["tigervnc-standalone-server"])
+    assert "tigervnc-standalone-server" in capsys.readouterr().err
+    assert tried == [["tigervnc-standalone-server"]]
+    dev.install_wished(["xterm"])
+    assert tried[1:] == [["xterm"]]
+
+
+@pytest.mark.parametrize(
+    ("typed", "wished"),
+    [([], True), (["serve"], True), (["agent", "--platform", "local"], True), (["demo"], True), (["kick", "x"], False)],
+)
+def test_desktops_are_wished_for_by_the_roles_that_run_them(
+    started: list[list[str]], monkeypatch: pytest.MonkeyPatch, typed: list[str], wished: bool
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(dev, "set_up", lambda **needs: asked.append(needs))
+    assert dev.main(["run", *typed]) == 0
+    assert asked[0]["wished"] == (dev.DESKTOP_TOOLS if wished else None)
+    assert "tools" not in asked[0], "nothing of a desktop is demanded of a machine that only shows the console"
+
+
 def test_pip_is_tried_twice_then_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[object] = []
     monkeypatch.setattr(dev.time, "sleep", lambda _: None)
@@ -169,3 +229,10 @@ def test_the_lock_covers_what_is_asked_for_and_names_no_place() -> None:
     assert {dev.normalise(line) for line in asked} <= {dev.normalise(line) for line in lock.splitlines()}
     assert "//" not in lock
     assert all("==" in line for line in lock.splitlines() if line.strip())
+
+
+@pytest.mark.parametrize(
+    ("total", "tests", "workers", "each"), [(180, 1, 1, 180), (180, 3, 2, 90), (180, 2, 2, 180), (180, 0, 2, 180)]
+)
+def test_soak_tests_share_the_time_of_the_gate(total: float, tests: int, workers: int, each: float) -> None:
+    assert share(total, tests, workers) == each
