@@ -106,7 +106,7 @@ class TestSqliteDatabase(DatabaseSuite):
                 texts.extend(str(row[3]) for row in plan)
             return []
 
-        database._read = look  # type: ignore[method-assign]
+        database.read = look  # type: ignore[method-assign]
         await database.history(query)
         assert len(texts) == 1, texts
         assert "USING INDEX ix_stream_sessions_" in texts[0]

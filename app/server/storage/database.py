@@ -1,6 +1,7 @@
-"""The durable rows: stream types, history, presets, audit, settings and API keys.
+"""The durable rows: stream types, history, presets, audit, settings and API keys; and the way in for further stores.
 
-Called by the streams domain, the history mover, the audit, presets and access. One writer at a time, on a
+Called by the streams domain, the history mover, the audit, presets and access; ``fleet.py`` and ``people.py`` keep
+their rows through ``read``, ``execute`` and ``write``. One writer at a time, on a
 connection of its own; readers have others and never wait behind it. Every call has a time limit and raises
 ``Unavailable`` when the database cannot do it. ``stop`` must be awaited, or aiosqlite's threads keep the process.
 """
@@ -66,13 +67,13 @@ class ApiKeyRow(msgspec.Struct, frozen=True, kw_only=True):
 class Database:
     """See the module's docstring."""
 
-    def __init__(self, place: str | Path) -> None:
-        """``place`` is a file or a URL. Raises ``ConfigError`` for a URL that cannot be used."""
+    def __init__(self, place: str | Path, *, full_sync: bool = False) -> None:
+        """``place`` is a file or a URL; ``full_sync`` survives a power cut too. Raises ``ConfigError`` for a URL that cannot be used."""
         url = database_url(place)
         self._name = url.render_as_string(hide_password=True) if url.get_backend_name() != "sqlite" else url.database
-        self._writer = writer_engine(url)
+        self._writer = writer_engine(url, full_sync=full_sync)
         self._reader = reader_engine(url)
-        self._dialect = self._writer.dialect.name
+        self.dialect = self._writer.dialect.name
         self._turn = asyncio.Lock()
         self._stopped = False
 
@@ -97,7 +98,7 @@ class Database:
 
     async def types(self) -> list[TypeRow]:
         """Every created stream type, by name; built-in ones are not in the database."""
-        rows = await self._read(select(tables.stream_types).order_by(tables.stream_types.c.name))
+        rows = await self.read(select(tables.stream_types).order_by(tables.stream_types.c.name))
         return [TypeRow(**row) for row in rows]
 
     async def create_type(self, row: TypeRow) -> TypeRow:
@@ -105,7 +106,7 @@ class Database:
         values = msgspec.structs.asdict(row)
         del values["built_in"]
         try:
-            await self._execute(insert(tables.stream_types).values(values))
+            await self.execute(insert(tables.stream_types).values(values))
         except IntegrityError as error:
             raise Conflict(f"Stream type '{row.name}' already exists") from error
         return row
@@ -120,7 +121,7 @@ class Database:
             value = getattr(query, name)
             if value is not None:
                 statement = statement.where(table.c[name] == value)
-        rows = await self._read(_page(statement, table, "time", query))
+        rows = await self.read(_page(statement, table, "time", query))
         return [HistoryRow(**row) for row in rows]
 
     async def write_history(
@@ -129,7 +130,7 @@ class Database:
         """Add or end sessions, remove those in ``void``, add acts whose id is new; repeating it changes nothing."""
         sessions = tables.stream_sessions
         put = upsert(
-            sessions, self._dialect, ["id"], ["status", "ended_at", "duration_seconds", "error_message"], only_open=True
+            sessions, self.dialect, ["id"], ["status", "ended_at", "duration_seconds", "error_message"], only_open=True
         )
 
         async def work(connection: AsyncConnection) -> None:
@@ -138,33 +139,33 @@ class Database:
             if void:
                 await connection.execute(delete(sessions).where(sessions.c.id.in_(void)))
             if acts:
-                act = upsert(tables.audit, self._dialect, ["id"], [])
+                act = upsert(tables.audit, self.dialect, ["id"], [])
                 await connection.execute(act, [msgspec.structs.asdict(row) for row in acts])
 
-        await self._write(work)
+        await self.write(work)
 
     async def purge_history(self, older_than: float, limit: int) -> int:
         """Delete at most ``limit`` sessions that began before ``older_than``; how many were deleted."""
         table = tables.stream_sessions
         oldest = select(table.c.id).where(table.c.time < older_than).order_by(table.c.time, table.c.id).limit(limit)
-        return await self._execute(delete(table).where(table.c.id.in_(oldest)))
+        return await self.execute(delete(table).where(table.c.id.in_(oldest)))
 
     # Presets.
 
     async def presets(self) -> list[PresetRow]:
         """Every preset, by name."""
-        rows = await self._read(select(tables.presets).order_by(tables.presets.c.name, tables.presets.c.id))
+        rows = await self.read(select(tables.presets).order_by(tables.presets.c.name, tables.presets.c.id))
         return [PresetRow(**row) for row in rows]
 
     async def save_preset(self, row: PresetRow) -> None:
         """Add or replace a preset."""
         values = msgspec.structs.asdict(row)
         changed = [name for name in values if name != "id"]
-        await self._execute(upsert(tables.presets, self._dialect, ["id"], changed).values(values))
+        await self.execute(upsert(tables.presets, self.dialect, ["id"], changed).values(values))
 
     async def delete_preset(self, preset_id: str) -> bool:
         """Remove a preset; False when there was none."""
-        return await self._execute(delete(tables.presets).where(tables.presets.c.id == preset_id)) > 0
+        return await self.execute(delete(tables.presets).where(tables.presets.c.id == preset_id)) > 0
 
     # Audit.
 
@@ -176,51 +177,55 @@ class Database:
             value = getattr(query, name)
             if value is not None:
                 statement = statement.where(table.c[name] == value)
-        rows = await self._read(_page(statement, table, "at", query))
+        rows = await self.read(_page(statement, table, "at", query))
         return [AuditRow(**row) for row in rows]
 
     # Settings and API keys.
 
     async def get_setting(self, key: str) -> Any:
         """The value of a setting, None when it was never set."""
-        rows = await self._read(select(tables.settings).where(tables.settings.c.key == key))
+        rows = await self.read(select(tables.settings).where(tables.settings.c.key == key))
         return rows[0]["value"] if rows else None
 
     async def set_setting(self, key: str, value: Any) -> None:
         """Keep a JSON value under ``key``."""
-        statement = upsert(tables.settings, self._dialect, ["key"], ["value"])
-        await self._execute(statement.values(key=key, value=value))
+        statement = upsert(tables.settings, self.dialect, ["key"], ["value"])
+        await self.execute(statement.values(key=key, value=value))
 
     async def api_keys(self) -> list[ApiKeyRow]:
         """Every API key, oldest first."""
-        rows = await self._read(select(tables.api_keys).order_by(tables.api_keys.c.created_at, tables.api_keys.c.id))
+        rows = await self.read(select(tables.api_keys).order_by(tables.api_keys.c.created_at, tables.api_keys.c.id))
         return [ApiKeyRow(**row) for row in rows]
 
     async def add_api_key(self, row: ApiKeyRow) -> None:
         """Add an API key. Raises ``Conflict`` when its id or hash is known."""
         try:
-            await self._execute(insert(tables.api_keys).values(msgspec.structs.asdict(row)))
+            await self.execute(insert(tables.api_keys).values(msgspec.structs.asdict(row)))
         except IntegrityError as error:
             raise Conflict("This API key exists already") from error
 
     async def delete_api_key(self, key_id: str) -> bool:
         """Remove an API key; False when there was none."""
-        return await self._execute(delete(tables.api_keys).where(tables.api_keys.c.id == key_id)) > 0
+        return await self.execute(delete(tables.api_keys).where(tables.api_keys.c.id == key_id)) > 0
 
     # One way in and one way out.
 
-    async def _read(self, statement: Select[Any]) -> list[dict[str, Any]]:
+    async def read(self, statement: Select[Any]) -> list[dict[str, Any]]:
+        """Rows of a statement; for the stores beside this one. Raises ``Unavailable``."""
         self._require_running()
         async with _limited("read"), self._reader.connect() as connection:
             return [dict(row) for row in (await connection.execute(statement)).mappings()]
 
-    async def _execute(self, statement: Any) -> int:
+    async def execute(self, statement: Any) -> int:
+        """Run one statement in a transaction of its own; how many rows it moved."""
+
         async def work(connection: AsyncConnection) -> int:
             return int((await connection.execute(statement)).rowcount)
 
-        return await self._write(work)
+        return await self.write(work)
 
-    async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Run ``work`` in one transaction. Raises ``Unavailable``, and ``IntegrityError`` as the database does."""
         self._require_running()
         async with _limited("written"), self._turn, self._writer.begin() as connection:
             return await work(connection)

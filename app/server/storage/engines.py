@@ -1,6 +1,6 @@
 """Connections to the durable database: one that writes, a few that read and never wait behind it.
 
-Used by ``database.py`` alone. What differs between SQLite and PostgreSQL stands in this file.
+Used by ``database.py``, and for ``upsert`` by the stores beside it. What differs between SQLite and PostgreSQL stands in this file.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def database_url(place: str | Path) -> URL:
     return url.set(drivername="sqlite+aiosqlite")
 
 
-def writer_engine(url: URL) -> AsyncEngine:
+def writer_engine(url: URL, *, full_sync: bool = False) -> AsyncEngine:
     """One connection; its transactions take the write lock at once."""
     engine = _engine(url, 1)
-    event.listen(engine.sync_engine, "connect", _set_up)
+    event.listen(engine.sync_engine, "connect", _set_up_full if full_sync else _set_up)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
 
@@ -90,6 +90,11 @@ def _engine(url: URL, size: int, **options: Any) -> AsyncEngine:
         json_deserializer=msgspec.json.decode,
         **options,
     )
+
+
+def _set_up_full(connection: Any, record: Any) -> None:
+    _set_up(connection, record)
+    _pragmas(connection, "synchronous = FULL")
 
 
 def _set_up(connection: Any, _record: Any) -> None:

@@ -1,11 +1,13 @@
 """Tables of the durable rows, in portable SQL: SQLite now, PostgreSQL for the scaled-out set-up.
 
 Used by ``database.py`` and, as the target of every migration, by ``migrations/``; a test compares the two.
-Times are seconds since the epoch; a row's columns have the names of its struct in ``app/contract.py``. The
+Times are seconds since the epoch; a row's columns have the names of its struct in ``app/contract``. The
 built-in stream types are no rows: ``app/server/streams/types.py`` knows them.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text
 
@@ -98,4 +100,61 @@ api_keys = Table(
     Column("name", Text, nullable=False),
     Column("key_hash", Text, nullable=False, unique=True),
     Column("created_at", Double, nullable=False),
+)
+
+
+def _fleet_table(name: str, *columns: Column[Any] | Index) -> Table:
+    """A table of the fleet: the whole row as JSON in ``row``, beside it what is looked for in SQL."""
+    return Table(name, metadata, Column("id", Text, primary_key=True), *columns, Column("row", Text, nullable=False))
+
+
+agents = _fleet_table("agents")
+desktops = _fleet_table(
+    "desktops",
+    Column("user", Text, nullable=False),
+    Column("agent_id", Text),
+    Column("state", Text, nullable=False),
+)
+commands = _fleet_table(
+    "commands",
+    Column("agent_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Index("ix_commands_status", "status", "updated_at"),
+)
+templates = _fleet_table("templates")
+drains = _fleet_table("drains")
+desktop_logs = _fleet_table("desktop_logs")
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("username", Text, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("active", Boolean, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("token_generation", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("last_login", Double),
+)
+
+agent_keys = Table(
+    "agent_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("agent_id", Text),
+    Column("key_hash", Text, nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+    Column("rotated_at", Double),
+)
+
+revoked_tokens = Table(
+    "revoked_tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("expires_at", Double, nullable=False),
+    Index("ix_revoked_tokens_expires", "expires_at"),
 )
