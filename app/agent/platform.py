@@ -116,8 +116,8 @@ class Platform(Protocol):
     async def logs(self, session_id: str, tail: int) -> list[str]:
         """The last lines of a session's log, each ``<RFC 3339 UTC> <text>``, also just after its end."""
 
-    def follow(self, session_id: str) -> AsyncIterator[list[str]]:
-        """Further lines as they come, from now until the session has ended."""
+    def follow(self, session_id: str, tail: int) -> AsyncIterator[list[str]]:
+        """The last ``tail`` lines, then further ones as they come, until the session has ended."""
 
     def missing(self, programs: list[str]) -> list[str]:
         """Which of these programs cannot be run here."""
