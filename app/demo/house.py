@@ -92,10 +92,10 @@ class House:
     async def _connect(self) -> None:
         if self.place.nats_url is None:
             return
-        import nats
+        from app.demo.nats_client import connect
 
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            self._nats = await nats.connect(
+            self._nats = await connect(
                 self.place.nats_url,
                 name="callboard-demo",
                 error_cb=on_nats_error,

@@ -102,13 +102,13 @@ class Crowd:
 
     async def answer(self, nats_url: str) -> None:
         """Accept every negotiation of the crowd's streams from now on."""
-        import nats
+        from app.demo.nats_client import connect
 
         before, self._nats = self._nats, None
         if before is not None:
             await close_nats(before)
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            self._nats = await nats.connect(
+            self._nats = await connect(
                 nats_url, error_cb=on_nats_error, max_reconnect_attempts=-1, reconnect_time_wait=1
             )
         for stream_id in self.ids:

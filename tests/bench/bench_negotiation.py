@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-import nats
 
 from app.contract import SessionRow
+from app.demo.nats_client import connect as connect_nats
 from app.server.storage import records
 from app.server.storage.journal import Change, Journal
 from tests.bench.harness import Broker, Child, OtherLoad, Result, at_most, broker, child, load, request, units
@@ -86,7 +86,7 @@ def asyncio_run(coroutine: object) -> float:
 
 async def raw_requests(url: str) -> float:
     """p50 of a NATS request with the broker's payload, ms."""
-    client = await nats.connect(url)
+    client = await connect_nats(url)
     payload = msgspec.json.encode({"stream_id": "alone", "timestamp": "2026-01-01T00:00:00Z", **consumer(0)})
     taken = []
     for _ in range(ALONE):

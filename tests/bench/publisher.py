@@ -10,15 +10,16 @@ import asyncio
 import json
 import sys
 
-import nats
 from nats.aio.msg import Msg
+
+from app.demo.nats_client import connect as connect_nats
 
 YES = b'{"accepted":true,"address":"127.0.0.1","port":5960,"protocol":"srt","transport_config":{"latency_ms":120}}'
 
 
 async def main(url: str) -> None:
     """Answer until standard input closes."""
-    client = await nats.connect(url, max_reconnect_attempts=-1)
+    client = await connect_nats(url, max_reconnect_attempts=-1)
 
     async def answer(message: Msg) -> None:
         await message.respond(YES)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import httpx
-import nats
 import pytest
 from pydantic import TypeAdapter
 
 from app import contract
+from app.demo.nats_client import connect as connect_nats
 from app.server.dialects.console import wire
 from tests.fakes.broker import RunningBroker, running_broker
 from tests.fakes.nats import settled
@@ -40,7 +40,7 @@ async def stranger(broker: RunningBroker) -> AsyncIterator[httpx.AsyncClient]:
 async def taken(broker: RunningBroker, console: httpx.AsyncClient) -> dict[str, Any]:
     """A session with a publisher that said yes."""
     stream = (await console.post("/streams/advertise", json=STREAM)).json()
-    publisher = await nats.connect(broker.nats_url, allow_reconnect=False)
+    publisher = await connect_nats(broker.nats_url, allow_reconnect=False)
 
     async def accept(message: Any) -> None:
         await message.respond(b'{"accepted": true}')

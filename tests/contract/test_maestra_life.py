@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-import nats
 import pytest
 
 from app.contract import Gone, HoldRow, StillSending
+from app.demo.nats_client import connect as connect_nats
 from app.errors import Conflict, Expired, NotFound
 from tests.fakes.broker import Brokers
 from tests.fakes.maestra import CAMERA, CONSUMER, MaestraVenue, running_venue, settle
@@ -173,7 +173,7 @@ async def test_kill_9_loses_nothing_that_was_answered(brokers: Brokers) -> None:
     async with httpx.AsyncClient(base_url=process.url, trust_env=False, timeout=10) as http:
         stream = (await http.post("/streams/advertise", json=CAMERA)).json()
         gone = (await http.post("/streams/advertise", json=CAMERA)).json()
-        publisher = await nats.connect(process.nats_url)
+        publisher = await connect_nats(process.nats_url)
 
         async def yes(message: Any) -> None:
             await message.respond(b'{"accepted": true}')

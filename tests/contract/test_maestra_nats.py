@@ -6,9 +6,9 @@ import asyncio
 import re
 from uuid import uuid4
 
-import nats.errors
 import pytest
 
+from app.demo.nats_client import connect as connect_nats
 from app.server.bus.embedded import VENUE_SUBSCRIBES
 from tests.fakes.maestra import CAMERA, MaestraVenue
 
@@ -163,7 +163,7 @@ async def test_nobody_can_listen_to_everything(fresh_maestra: MaestraVenue) -> N
         refused.append(error)
         told.set()
 
-    curious = await nats.connect(fresh_maestra.running.nats_url, error_cb=on_error)
+    curious = await connect_nats(fresh_maestra.running.nats_url, error_cb=on_error)
     await curious.subscribe("maestra.>")
     await curious.flush()
     async with asyncio.timeout(5):
@@ -176,7 +176,7 @@ async def test_nobody_can_listen_to_everything(fresh_maestra: MaestraVenue) -> N
 
 async def test_advertising_over_nats_changes_nothing(fresh_maestra: MaestraVenue) -> None:
     """As in the original: there is no NATS way to advertise or withdraw."""
-    client = await nats.connect(fresh_maestra.running.broker.nats.url)
+    client = await connect_nats(fresh_maestra.running.broker.nats.url)
     stream = await fresh_maestra.advertise()
     await client.publish("maestra.stream.advertise", b'{"name": "x"}')
     await client.publish(f"maestra.stream.withdraw.{stream['id']}", b"{}")

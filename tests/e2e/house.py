@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from PySide6.QtCore import QCoreApplication, QEvent, Qt, QTimer
@@ -27,6 +26,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from app.client.broker_file import running_broker
+from app.demo.nats_client import connect as connect_nats
 from app.ui.console import Console
 from app.ui.settings import Settings
 from tests.fakes.broker import BrokerProcess
@@ -137,7 +137,7 @@ class House:
         async def quietly(error: Exception) -> None:
             """Whoever needs the connection learns of it there."""
 
-        client = await nats.connect(
+        client = await connect_nats(
             url or self.process.nats_url, reconnect_time_wait=0.05, max_reconnect_attempts=-1, error_cb=quietly
         )
         self._buses.append(client)

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nats
 import pytest
 from nats.aio.msg import Msg
 
 from app.client.broker_file import running_broker
 from app.contract import HEARTBEAT_EVERY, SESSION_TTL, SessionRow
+from app.demo.nats_client import connect as connect_nats
 from tests.e2e.console_process import ConsoleProcess, Watcher, watching
 from tests.e2e.house import CAMERA, OPERATOR, PRESET, YES, end_what_is_left, free_ports
 from tests.fakes.nats import settled
@@ -64,7 +64,7 @@ class Camera:
         async def quietly(error: Exception) -> None:
             """It connects again."""
 
-        self._bus = await nats.connect(
+        self._bus = await connect_nats(
             self._nats_url, reconnect_time_wait=0.1, max_reconnect_attempts=-1, error_cb=quietly
         )
         answer = await self._http.post("/streams/advertise", json=CAMERA)

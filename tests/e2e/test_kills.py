@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nats
 import psutil
 import pytest
 from nats.aio.client import Client
@@ -20,6 +19,7 @@ from nats.aio.msg import Msg
 from PySide6.QtCore import Qt
 
 from app.client.broker_file import running_broker
+from app.demo.nats_client import connect as connect_nats
 from tests.e2e.console_process import ConsoleProcess
 from tests.e2e.house import CAMERA, WALL, YES, a_house, end_what_is_left, eventually, free_ports
 from tests.fakes.broker import BrokerProcess, Brokers
@@ -122,7 +122,7 @@ class Busy:
 
 async def yes_to_all(url: str) -> Client:
     """A publisher of every stream, by one subscription."""
-    bus = await nats.connect(url, allow_reconnect=False)
+    bus = await connect_nats(url, allow_reconnect=False)
 
     async def answer(message: Msg) -> None:
         await message.respond(b'{"accepted": true}')

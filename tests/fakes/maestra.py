@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import nats
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from app.demo.nats_client import connect as connect_nats
 from app.server.events import Published
 from tests.fakes.broker import RunningBroker, running_broker
 
@@ -111,7 +111,7 @@ class MaestraVenue:
 
     async def another_publisher(self) -> Client:
         """A second NATS client, on another machine so to speak."""
-        client = await nats.connect(self.running.nats_url)
+        client = await connect_nats(self.running.nats_url)
         self.others.append(client)
         return client
 
@@ -162,7 +162,7 @@ async def settle(client: Client) -> None:
 async def running_venue(data_dir: Path, **settings: Any) -> AsyncIterator[MaestraVenue]:
     """A venue for the time of a block."""
     async with running_broker(data_dir, **settings) as running, running.client(console=False) as http:
-        client = await nats.connect(running.nats_url)
+        client = await connect_nats(running.nats_url)
         made = MaestraVenue(running, http, client)
         try:
             yield made

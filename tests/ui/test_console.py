@@ -16,13 +16,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.contract import PresetRow
+from app.demo.nats_client import connect as connect_nats
 from app.ui.console import Console
 from app.ui.dialogs.quit_panel import QuitPanel
 from app.ui.settings import Settings
@@ -94,7 +94,7 @@ async def a_publisher(console: Console, answer: dict[str, Any]) -> AsyncIterator
     """A real publisher: it advertises and answers requests over NATS."""
     client = console.context.client
     assert client is not None
-    bus = await nats.connect((await client.broker()).urls["nats"], allow_reconnect=False)
+    bus = await connect_nats((await client.broker()).urls["nats"], allow_reconnect=False)
     stream = await client.advertise(STREAM)
 
     async def reply(message: Any) -> None:

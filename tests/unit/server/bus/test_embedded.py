@@ -15,6 +15,7 @@ import psutil
 import pytest
 from nats.aio.client import Client
 
+from app.demo.nats_client import connect as connect_nats
 from app.errors import PortInUse, Unavailable
 from app.paths import DataFolder
 from app.server.bus import children, embedded
@@ -31,7 +32,7 @@ async def connected(url: str, **options: Any) -> AsyncIterator[tuple[Client, asy
     async def complain(error: Exception) -> None:
         errors.put_nowait(str(error))
 
-    client = await nats.connect(url, error_cb=complain, allow_reconnect=False, connect_timeout=5, **options)
+    client = await connect_nats(url, error_cb=complain, allow_reconnect=False, connect_timeout=5, **options)
     yield client, errors
     await client.close()
 

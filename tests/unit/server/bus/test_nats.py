@@ -11,6 +11,7 @@ import psutil
 import pytest
 import structlog
 
+from app.demo.nats_client import connect as connect_nats
 from app.errors import NoAnswer, Unavailable
 from app.server.bus import nats as bus_module
 from app.server.bus.embedded import EmbeddedNats
@@ -59,7 +60,7 @@ async def bus(tree: TaskTree, board: Board, server: EmbeddedNats) -> AsyncIterat
 
 @pytest.fixture
 async def publisher(server: EmbeddedNats) -> AsyncIterator[nats.aio.client.Client]:
-    client = await nats.connect(f"nats://127.0.0.1:{server.port}", max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    client = await connect_nats(f"nats://127.0.0.1:{server.port}", max_reconnect_attempts=-1, reconnect_time_wait=0.05)
     yield client
     await client.close()
 
@@ -150,7 +151,7 @@ async def test_a_server_that_dies_fails_requests_at_once_and_is_found_again(
 async def test_publishes_reach_the_venue_in_order_also_after_an_outage(
     bus: Bus, board: Board, server: EmbeddedNats
 ) -> None:
-    internal = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
+    internal = await connect_nats(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05)
     heard = await internal.subscribe("maestra.stream.withdraw.*")
     await settled(internal)
     bus.publish("maestra.stream.withdraw.1", b"1")
@@ -231,7 +232,7 @@ async def test_a_failing_handler_harms_nobody(bus: Bus, publisher: nats.aio.clie
 
 
 async def test_what_nats_cannot_carry_is_dropped_and_counted(bus: Bus, server: EmbeddedNats) -> None:
-    internal = await nats.connect(server.url, allow_reconnect=False)
+    internal = await connect_nats(server.url, allow_reconnect=False)
     heard = await internal.subscribe("good")
     await settled(internal)
     for subject in ("has a space", "", "crlf\r\nPUB x 0\r\n\r\n", "good"):
@@ -247,7 +248,7 @@ async def test_what_nats_cannot_carry_is_dropped_and_counted(bus: Bus, server: E
 
 
 async def test_stopping_sends_what_waits(tree: TaskTree, board: Board, server: EmbeddedNats) -> None:
-    internal = await nats.connect(server.url, allow_reconnect=False)
+    internal = await connect_nats(server.url, allow_reconnect=False)
     heard = await internal.subscribe("last")
     await settled(internal)
     bus = Bus(tree, board.health, lambda: server.url)

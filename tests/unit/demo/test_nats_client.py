@@ -1,0 +1,47 @@
+"""Attempts that reach a server and get no further leave no socket behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+from nats.errors import NoServersError
+
+from app.demo.nats_client import connect
+
+INFO = b'INFO {"server_id":"x","version":"2.12.0","go":"go1.24","host":"0.0.0.0","port":4222,"max_payload":1048576}\r\n'
+OPTIONS = {"connect_timeout": 0.2, "reconnect_time_wait": 0.01, "max_reconnect_attempts": 3}
+
+
+class Half:
+    """A server that greets and then answers nothing, or hangs up."""
+
+    def __init__(self, *, hangs_up: bool) -> None:
+        self.hangs_up = hangs_up
+        self.met = self.heard_end = 0
+
+    async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.met += 1
+        writer.write(INFO)
+        if not self.hangs_up:
+            await reader.read()
+            self.heard_end += 1
+        writer.close()
+
+
+async def complain(_: Exception) -> None:
+    """nats-py would print a traceback."""
+
+
+@pytest.mark.parametrize("hangs_up", [False, True])
+async def test_each_attempt_closes_the_one_before(hangs_up: bool) -> None:
+    house = Half(hangs_up=hangs_up)
+    async with await asyncio.start_server(house.meet, "127.0.0.1", 0) as server:
+        with pytest.raises(NoServersError):
+            await connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", error_cb=complain, **OPTIONS)
+        async with asyncio.timeout(10):
+            while not hangs_up and house.heard_end < house.met:  # each of our ends gets closed
+                await asyncio.sleep(0.01)
+        assert house.met > 1
+    gc.collect()  # an unclosed socket is an error of this test, not of a later one
