@@ -1,6 +1,6 @@
-"""Tokens of remote brokers, in the operating system's keyring.
+"""Tokens of remote brokers and passwords of logins there, in the operating system's keyring.
 
-Called by the Settings page and by ``--broker`` (window and one-line verbs). A keyring may ask its user and may hang,
+Called by the Settings page, by ``--broker`` (window and one-line verbs) and by ``login.py``. A keyring may ask its user and may hang,
 so every call has a time-out and a thread of its own, for which nobody waits at the end. ``CredentialsError`` carries one sentence for the operator, also for a
 machine that has no keyring at all. No Qt; keyring is imported in that thread.
 """
@@ -35,7 +35,7 @@ class CredentialsError(Unavailable):
 
 
 class Credentials:
-    """Tokens by broker address."""
+    """Tokens by broker address, passwords by broker address and user."""
 
     def __init__(self, timeout: float = ANSWER_TIMEOUT) -> None:
         self._timeout = timeout
@@ -53,6 +53,21 @@ class Credentials:
     async def delete(self, url: str) -> None:
         """Forget a token; one that is not kept is forgotten already."""
         key = base_url_of(url)
+        await self._ask(lambda: _keyring_delete(key))
+
+    async def password(self, url: str, username: str) -> str | None:
+        """The password kept for a user of a broker; None where none is."""
+        key = _login_key(url, username)
+        return await self._ask(lambda: _keyring_get(key))
+
+    async def set_password(self, url: str, username: str, password: str) -> None:
+        """Keep a password."""
+        key = _login_key(url, username)
+        await self._ask(lambda: _keyring_set(key, password))
+
+    async def delete_password(self, url: str, username: str) -> None:
+        """Forget a password; one that is not kept is forgotten already."""
+        key = _login_key(url, username)
         await self._ask(lambda: _keyring_delete(key))
 
     async def missing(self) -> str:
@@ -79,6 +94,11 @@ class Credentials:
                 return await asyncio.wrap_future(answer)
         except TimeoutError as error:
             raise CredentialsError(f"The keyring did not answer within {self._timeout:g} s.") from error
+
+
+def _login_key(url: str, username: str) -> str:
+    """Under which name a password is kept: no token is kept under a name with a user in it."""
+    return f"{username} at {base_url_of(url)}"
 
 
 def _translated(question: Callable[[], T]) -> T:

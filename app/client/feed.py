@@ -175,6 +175,10 @@ class FeedClient:
             self._base, self._token = base, token
             self.resync()
 
+    def renew(self, token: str) -> None:
+        """Use another token of the same person from the next connection on; the present one goes on."""
+        self._token = token
+
     async def run(self) -> None:
         """Run until cancelled."""
         self._on_link(self.link)

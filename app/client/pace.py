@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -77,6 +78,8 @@ class Pace:
         self._now = now
         self._sleep = sleep
         self._windows: dict[str, _Window] = {}
+        self._sent: Counter[str] = Counter()
+        """Acts of bulks that went out since the last known window ended; their answers may still be on the way."""
 
     def learn(self, bucket: str, headers: Mapping[str, str]) -> None:
         """Take over what an answer says of its bucket (header names in lower case)."""
@@ -88,6 +91,8 @@ class Pace:
         window = self._windows.get(bucket)
         if window is not None and window.reset == reset:
             remaining = min(remaining, window.remaining)
+        else:
+            remaining = min(remaining, limit - self._sent[bucket])
         self._windows[bucket] = _Window(limit, remaining, reset, self._monotonic() + left)
 
     def refused(self, bucket: str, retry_after: float) -> None:
@@ -124,11 +129,12 @@ class Pace:
         if waited:
             waiting(0.0)
         window = self._windows.get(bucket)
-        if window is None:
-            return
-        if window.ends <= self._monotonic():
-            window.remaining, window.ends = window.limit, self._monotonic() + LONGEST_WAIT
-        window.remaining -= 1
+        if window is not None and window.ends <= self._monotonic():
+            del self._windows[bucket]
+            self._sent[bucket], window = 0, None
+        if window is not None:
+            window.remaining -= 1
+        self._sent[bucket] += 1
 
     def _broker_time(self, headers: Mapping[str, str]) -> float:
         """The broker's clock as its answer tells it: the reset is a time of that clock, not of this machine's."""

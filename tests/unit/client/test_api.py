@@ -213,7 +213,7 @@ def test_error_text_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["app.client.api", "app.client.feed", "app.client.process", "app.client.credentials"]
+    "module", ["app.client.api", "app.client.login", "app.client.feed", "app.client.process", "app.client.credentials"]
 )
 def test_nothing_heavy_is_imported_with_the_client(module: str) -> None:
     heavy = ("httpx", "websockets", "keyring", "PySide6", "nats", "psutil", "structlog")
