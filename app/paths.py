@@ -83,6 +83,16 @@ class DataFolder:
         return self.path / "console.token"
 
     @property
+    def token_secret(self) -> Path:
+        """The key that signs the tokens of users."""
+        return self.path / "jwt.secret"
+
+    @property
+    def agent_key(self) -> Path:
+        """The key that agents on this machine use."""
+        return self.path / "agent.key"
+
+    @property
     def layout(self) -> Path:
         """Which version of Callboard wrote this folder."""
         return self.path / "layout.json"
@@ -94,7 +104,7 @@ class DataFolder:
 
     @property
     def database(self) -> Path:
-        """Durable rows: history, presets, audit, settings."""
+        """Durable rows: history, presets, audit, settings, the fleet, users."""
         return self.path / "callboard.sqlite"
 
     @property

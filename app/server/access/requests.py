@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, unquote
 
 from starlette.types import Scope
 
+OPERATOR = "callboard.operator"
+"""Where a scope keeps the name of an administrator who has logged in: it counts, and not what the header says."""
 OPERATOR_HEADER = b"x-callboard-operator"
 OPERATOR_LENGTH = 100
 
@@ -40,7 +42,10 @@ def query_token(scope: Scope) -> str:
 
 
 def operator_name(scope: Scope) -> str:
-    """What ``X-Callboard-Operator`` says (percent-encoded UTF-8), as plain text of one short line."""
+    """Who has logged in, else what ``X-Callboard-Operator`` says (percent-encoded UTF-8); plain text, one short line."""
+    known: str = scope.get(OPERATOR, "")
+    if known:
+        return known
     value = header(scope, OPERATOR_HEADER)
     if not value:
         return ""

@@ -1,4 +1,4 @@
-"""The console's own token, and whether a request carries it (ARCHITECTURE.md, "Access").
+"""The console's own token, and whether a request is a console's (ARCHITECTURE.md, "Access").
 
 A console that starts its broker writes the token to its standard input; a broker started otherwise keeps the
 token it has or makes one. ``<data>/console.token`` (0600) is where an adopting console and the one-line verbs
@@ -7,18 +7,22 @@ find it. Called by ``main.py``; ``Access`` is what dialects and the console's ro
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 import re
 import secrets
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 from starlette.types import Scope
 
-from app.errors import ConfigError
+from app.errors import ConfigError, Unauthorised
 from app.paths import DataFolder, write_private
-from app.server.access.requests import bearer, operator_name, query_token
+from app.server.access.principal import Principal
+from app.server.access.requests import OPERATOR, bearer, operator_name, query_token
+from app.server.access.tokens import Tokens
 
 TOKEN_SHAPE = re.compile(r"[A-Za-z0-9._~+/=-]{16,256}")
 STDIN_VARIABLE = "CALLBOARD_TOKEN_STDIN"
@@ -68,24 +72,79 @@ def _read_line(stdin: int) -> str:
 
 
 class Access:
-    """Tells the console and its operator from everybody else."""
+    """Tells consoles and their operators from everybody else: by the console's token, or an administrator's login."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, tokens: Tokens | None = None) -> None:
         self._token = token.encode()
+        self._tokens = tokens
+
+    def trust(self, tokens: Tokens) -> None:
+        """Take an administrator's login for a console, too."""
+        self._tokens = tokens
 
     def accepts(self, token: str) -> bool:
         """Whether a text is the console's token; takes the same time whatever it is."""
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._token)
 
     def has_console_token(self, scope: Scope) -> bool:
-        """Whether a request carries the token, as a bearer's or, on a WebSocket, as ``?token=``."""
-        token = bearer(scope) or (query_token(scope) if scope["type"] == "websocket" else "")
-        return bool(token) and self.accepts(token)
+        """Whether a request is a console's: the token is a bearer's or, on a WebSocket, ``?token=``.
+
+        With an administrator's login the operator is that administrator, whatever the request says.
+        """
+        token = _carried(scope)
+        if not token:
+            return False
+        if self.accepts(token):
+            return True
+        administrator = self._administrator(token)
+        if administrator is None:
+            return False
+        scope[OPERATOR] = administrator.username
+        return True
 
     def operator(self, scope: Scope) -> str | None:
         """The operator's name, for a request that proves to come from a console; else None."""
-        name = operator_name(scope)
-        if not name:
+        if scope["type"] == "websocket" or not bearer(scope):
             return None
-        token = bearer(scope)
-        return name if token and self.accepts(token) else None
+        return (self.has_console_token(scope) and operator_name(scope)) or None
+
+    def on_end(self, scope: Scope, ended: Callable[[], None]) -> Callable[[], None]:
+        """Call ``ended`` once when the login that a console came with ends; the answer stops that.
+
+        The console's own token never does.
+        """
+        token, tokens = _carried(scope), self._tokens
+        administrator = None if self.accepts(token) else self._administrator(token)
+        if administrator is None or tokens is None or administrator.expires_at is None:
+            return _nothing
+
+        def revoked(token_id: str | None, user_id: str) -> None:
+            if user_id == administrator.user_id and token_id in (None, administrator.token_id):
+                ended()
+
+        unsubscribe = tokens.subscribe(revoked)
+        left = max(0.0, administrator.expires_at - time.time())
+        timer = asyncio.get_running_loop().call_later(left, ended)
+
+        def stop() -> None:
+            timer.cancel()
+            unsubscribe()
+
+        return stop
+
+    def _administrator(self, token: str) -> Principal | None:
+        if self._tokens is None or token.count(".") != 2:  # no JWT; most bearers' tokens are API keys
+            return None
+        try:
+            principal = self._tokens.principal_of(token)
+        except Unauthorised:
+            return None
+        return principal if principal.is_admin else None
+
+
+def _carried(scope: Scope) -> str:
+    return bearer(scope) or (query_token(scope) if scope["type"] == "websocket" else "")
+
+
+def _nothing() -> None:
+    """There is nothing to stop."""
