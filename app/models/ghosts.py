@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from app.contract import GHOST_SECONDS, Gone, Row
+from app.contract import GHOST_SECONDS, DesktopRow, Gone, Row
+from app.models.wording import plain
 
-GHOST_TABLES = ("stream", "session")
+GHOST_TABLES = ("stream", "session", "agent", "desktop")
+FAILED_SECONDS = 600.0
+"""How long a session that failed is shown: whoever began it may look at the board only some minutes later."""
 _CAUSES = {
     "expired": "TTL ran out",
     "withdrawn": "withdrawn",
@@ -17,6 +20,7 @@ _CAUSES = {
     "superseded": "replaced",
     "released": "released",
     "deleted": "deleted",
+    "purged": "forgotten",
     "unseen": "gone while not connected",
 }
 
@@ -41,8 +45,17 @@ class Ghost:
     @property
     def cause(self) -> str:
         """The cause of death in words: ``TTL ran out``, ``withdrawn by Kim``, ``gone while not connected``."""
-        words = _CAUSES.get(self.reason) or self.text or self.reason
+        if self.reason == "failed":
+            return f"failed: {plain(self.text)}" if self.text else "failed"
+        words = _CAUSES.get(self.reason) or plain(self.text) or self.reason
         return f"{words} by {self.by}" if self.by else words
+
+
+def end_of(row: DesktopRow) -> tuple[Gone, float]:
+    """How a terminated session ended, and for how many seconds that is shown."""
+    if row.phase == "Failed" or row.error_code:
+        return Gone(reason="failed", text=row.message or row.error_code), FAILED_SECONDS
+    return Gone(reason="terminated", text=row.message), GHOST_SECONDS
 
 
 class Graveyard:
@@ -56,9 +69,11 @@ class Graveyard:
         """Ghosts of one table by id, oldest first; empty for a table without ghosts."""
         return self._ghosts.get(table, {})
 
-    def bury(self, table: str, row: Row, gone: Gone, at: float, orphans: int = 0) -> None:
-        """Keep ``row``, which went ``at``, for a minute from now."""
-        self._ghosts[table][row.id] = Ghost(row, gone, at, orphans, self._monotonic() + GHOST_SECONDS)
+    def bury(
+        self, table: str, row: Row, gone: Gone, at: float, orphans: int = 0, seconds: float = GHOST_SECONDS
+    ) -> None:
+        """Keep ``row``, which went ``at``, for a minute from now, or for so many seconds."""
+        self._ghosts[table][row.id] = Ghost(row, gone, at, orphans, self._monotonic() + seconds)
 
     def revive(self, table: str, ids: Iterable[str]) -> None:
         """Forget ghosts whose rows are there again."""

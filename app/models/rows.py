@@ -6,11 +6,14 @@ one that fills. A table of the contract is one plain dictionary here, in the ord
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from app.contract import (
     ROWS,
+    AgentRow,
+    DesktopRow,
+    DrainRow,
     HealthRow,
     HoldRow,
     NegotiationRow,
@@ -18,7 +21,9 @@ from app.contract import (
     Row,
     SessionRow,
     StreamRow,
+    TemplateRow,
     TypeRow,
+    ViewerRow,
 )
 
 Consumer = tuple[str, str, int | None]
@@ -36,6 +41,11 @@ class Rows:
         self.presets: dict[str, PresetRow] = {}
         self.types: dict[str, TypeRow] = {}
         self.negotiations: dict[str, NegotiationRow] = {}
+        self.agents: dict[str, AgentRow] = {}
+        self.desktops: dict[str, DesktopRow] = {}
+        self.viewers: dict[str, ViewerRow] = {}
+        self.drains: dict[str, DrainRow] = {}
+        self.templates: dict[str, TemplateRow] = {}
         self.health: dict[str, HealthRow] = {}
         self.tables: dict[str, dict[str, Any]] = {name: {} for name in ROWS} | {
             "stream": self.streams,
@@ -44,6 +54,11 @@ class Rows:
             "preset": self.presets,
             "type": self.types,
             "negotiation": self.negotiations,
+            "agent": self.agents,
+            "desktop": self.desktops,
+            "viewer": self.viewers,
+            "drain": self.drains,
+            "template": self.templates,
             "health": self.health,
         }
         self.sessions_by_stream: dict[str, dict[str, SessionRow]] = {}
@@ -52,6 +67,8 @@ class Rows:
         self.hold_by_session: dict[str, HoldRow] = {}
         self.holds_by_preset: dict[str, dict[str, HoldRow]] = {}
         self.running_by_stream: dict[str, dict[str, NegotiationRow]] = {}
+        self.desktops_by_agent: dict[str, dict[str, DesktopRow]] = {}
+        self.viewers_by_desktop: dict[str, dict[str, ViewerRow]] = {}
 
     def put(self, table: str, row: Row) -> None:
         """Add a row or replace the one with its id."""
@@ -71,18 +88,20 @@ class Rows:
             self._unlink_negotiation(row.id)
             if row.outcome is None:
                 self.running_by_stream.setdefault(row.stream_id, {})[row.id] = row
+        elif isinstance(row, DesktopRow):
+            self._unlink_desktop(row.id)
+            if row.agent_id is not None:
+                self.desktops_by_agent.setdefault(row.agent_id, {})[row.id] = row
+        elif isinstance(row, ViewerRow):
+            self._unlink_viewer(row.id)
+            self.viewers_by_desktop.setdefault(row.session_id, {})[row.id] = row
         self.tables[table][row.id] = row
 
     def remove(self, table: str, row_id: str) -> Row | None:
         """Take a row away; None when it is not there."""
-        if table == "session":
-            self._unlink_session(row_id)
-        elif table == "hold":
-            self._unlink_hold(row_id)
-        elif table == "preset":
-            self._unlink_preset(row_id)
-        elif table == "negotiation":
-            self._unlink_negotiation(row_id)
+        unlink = _UNLINK.get(table)
+        if unlink is not None:
+            unlink(self, row_id)
         row: Row | None = self.tables[table].pop(row_id, None)
         return row
 
@@ -128,6 +147,24 @@ class Rows:
     def _unlink_negotiation(self, row_id: str) -> None:
         if (old := self.negotiations.get(row_id)) is not None:
             _drop(self.running_by_stream, old.stream_id, row_id)
+
+    def _unlink_desktop(self, row_id: str) -> None:
+        if (old := self.desktops.get(row_id)) is not None and old.agent_id is not None:
+            _drop(self.desktops_by_agent, old.agent_id, row_id)
+
+    def _unlink_viewer(self, row_id: str) -> None:
+        if (old := self.viewers.get(row_id)) is not None:
+            _drop(self.viewers_by_desktop, old.session_id, row_id)
+
+
+_UNLINK: dict[str, Callable[[Rows, str], None]] = {
+    "session": Rows._unlink_session,
+    "hold": Rows._unlink_hold,
+    "preset": Rows._unlink_preset,
+    "negotiation": Rows._unlink_negotiation,
+    "desktop": Rows._unlink_desktop,
+    "viewer": Rows._unlink_viewer,
+}
 
 
 def _consumer(row: SessionRow | PresetRow) -> Consumer:

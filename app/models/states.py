@@ -11,6 +11,7 @@ What folds into what, for Maestra:
   never claims that a consumer is alive because we hold its place;
 * a session whose source is gone is FAULT ``source lost``; so is the ghost of a stream whose TTL ran out while it
   had sessions, and the ghost of a session for which heartbeats still come. Every other ghost is OFF;
+* agents and desktop sessions are in ``fleet_states``;
 * while the feed is not live, what looked well is STALE: it is only what was known last.
 """
 
@@ -24,7 +25,7 @@ from app.models.wording import age_text, plain
 
 if TYPE_CHECKING:
     from app.models.ghosts import Ghost
-    from app.models.store import Store
+    from app.models.picture import Picture
 
 
 class Word(NamedTuple):
@@ -54,14 +55,17 @@ class State:
     word: Word
     age: float | None = None
     reason: str = ""
+    note: str = ""
+    """A word of the object's own kind behind the state's: ``hibernated``, ``starting``."""
 
     @property
     def text(self) -> str:
         """What stands in the cell: the word, and the age where it matters."""
         word = self.word
+        text = f"{word.text} {self.note}" if self.note else word.text
         if self.age is None or word is LIVE or word is CHANGING or word is HELD:
-            return word.text
-        return f"{word.text} {age_text(self.age)}"
+            return text
+        return f"{text} {age_text(self.age)}"
 
     @property
     def sentence(self) -> str:
@@ -71,7 +75,7 @@ class State:
         return f"{self.word.text}{reason}{age}"
 
 
-def state_of_stream(row: StreamRow, store: Store, now: float, ghost: Ghost | None = None) -> State:
+def state_of_stream(row: StreamRow, store: Picture, now: float, ghost: Ghost | None = None) -> State:
     """State of a live stream, or of its ghost when one is given. ``now`` is the broker's clock."""
     if ghost is not None:
         if ghost.reason == "expired" and ghost.orphans:
@@ -80,7 +84,7 @@ def state_of_stream(row: StreamRow, store: Store, now: float, ghost: Ghost | Non
         return State(OFF, now - ghost.at, ghost.cause)
     age = now - row.last_heartbeat
     if not store.live:
-        return _not_live(store, age)
+        return not_live(store, age)
     running = store.running_for(row.id)
     if running is not None:
         left = max(0.0, running.deadline - now)
@@ -90,7 +94,7 @@ def state_of_stream(row: StreamRow, store: Store, now: float, ghost: Ghost | Non
     return _heartbeat(age, row.confirmed)
 
 
-def state_of_session(row: SessionRow, store: Store, now: float, ghost: Ghost | None = None) -> State:
+def state_of_session(row: SessionRow, store: Picture, now: float, ghost: Ghost | None = None) -> State:
     """State of a live session, or of its ghost when one is given. ``now`` is the broker's clock."""
     if ghost is not None:
         if ghost.still_sending is not None:
@@ -99,7 +103,7 @@ def state_of_session(row: SessionRow, store: Store, now: float, ghost: Ghost | N
     heard = row.last_heartbeat
     age = now - (row.started_at if heard is None else heard)
     if not store.live:
-        return _not_live(store, age)
+        return not_live(store, age)
     if row.stream_id not in store.streams:
         source = store.ghost("stream", row.stream_id)
         return State(FAULT, now - source.at if source is not None else None, "source lost")
@@ -117,7 +121,8 @@ def _heartbeat(age: float, confirmed: bool) -> State:
     return State(STALE, age, "heartbeat late" if age < STALE_AFTER else "no heartbeat")
 
 
-def _not_live(store: Store, age: float) -> State:
+def not_live(store: Picture, age: float | None) -> State:
+    """What a row is while the board may not be believed."""
     feed = store.feed_age()
     since = "" if feed is None else f" for {age_text(feed)}"
     return State(STALE, age, f"the board is not live{since}, this is what was known last")

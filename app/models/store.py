@@ -11,22 +11,24 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import msgspec
 
 from app.contract import (
-    FEED_STALE_AFTER,
     KINDS,
+    PATCHES,
     ROWS,
+    AgentRow,
     AuditRow,
     Beat,
+    DesktopRow,
     Diff,
+    DrainRow,
     Event,
     FeedMessage,
     Gone,
-    HealthRow,
     Hello,
     HoldRow,
     NegotiationRow,
@@ -36,12 +38,14 @@ from app.contract import (
     SessionRow,
     Snapshot,
     StillSending,
-    StreamRow,
-    TypeRow,
+    ViewerBeat,
+    ViewerRow,
 )
 from app.models.changes import Changes, Link, LinkState
 from app.models.clock import BrokerClock
-from app.models.ghosts import GHOST_TABLES, Ghost, Graveyard
+from app.models.ghosts import GHOST_TABLES, Graveyard, end_of
+from app.models.loads import Loads
+from app.models.picture import Picture
 from app.models.rows import Rows
 from app.models.series import Beats
 
@@ -51,140 +55,34 @@ _BEAT = msgspec.json.Decoder(Beat)
 _GONE = msgspec.json.Decoder(Gone)
 Decoded = TypeVar("Decoded")
 _STILL = msgspec.json.Decoder(StillSending)
+_PATCHES = {kind: (msgspec.json.Decoder(shape), shape.__struct_fields__) for kind, shape in PATCHES.items()}
+"""Decoder of each patch, and the fields of the row that it replaces."""
 
 
-class Store:
+class Store(Picture):
     """See the module's docstring. Not thread safe: everything happens on the console's loop."""
 
     def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._clock = BrokerClock(monotonic)
-        self._rows = Rows()
+        super().__init__(monotonic, time.time())
         self._filling: Rows | None = None
         self._filling_seq = 0
         self._next_part = 1
-        self._last_heard: float | None = None
+        self._over: list[DesktopRow] = []
+        """Sessions of the snapshot that fills which have ended."""
         self._pulse_ahead = -1
         self._listeners: list[Callable[[Changes], None]] = []
         self.hello: Hello | None = None
-        self.link = Link("connecting", time.time())
         self.seq = 0
         self.loaded = False
         """True from the first whole snapshot on, also while the link is down."""
-        self.in_step = False
-        """False from a gap, or a new connection, to the next whole snapshot."""
-        self.graveyard = Graveyard(monotonic)
         self.beats = Beats()
+        self.loads = Loads()
         self.ended: deque[NegotiationRow] = deque(maxlen=ENDED_KEPT)
         self.ended_total = 0
         self.failed_total = 0
         """Negotiations that ended since the start, and those of them that ended without an offer."""
         self.unreadable = 0
         """Rows and events that could not be decoded or are of an unknown kind, since the start."""
-
-    # Reading -----------------------------------------------------------------------------------------
-
-    @property
-    def streams(self) -> Mapping[str, StreamRow]:
-        """Live streams by id, oldest first. Ask again each time: a snapshot replaces the mapping."""
-        return self._rows.streams
-
-    @property
-    def sessions(self) -> Mapping[str, SessionRow]:
-        """Live sessions by id, oldest first."""
-        return self._rows.sessions
-
-    @property
-    def holds(self) -> Mapping[str, HoldRow]:
-        """Holds by id."""
-        return self._rows.holds
-
-    @property
-    def presets(self) -> Mapping[str, PresetRow]:
-        """Presets by id."""
-        return self._rows.presets
-
-    @property
-    def types(self) -> Mapping[str, TypeRow]:
-        """Stream types by id."""
-        return self._rows.types
-
-    @property
-    def negotiations(self) -> Mapping[str, NegotiationRow]:
-        """Running and lately ended negotiations by id."""
-        return self._rows.negotiations
-
-    @property
-    def health(self) -> Mapping[str, HealthRow]:
-        """Parts of the broker by name."""
-        return self._rows.health
-
-    def row(self, table: str, row_id: str) -> Row | None:
-        """A live row of any table."""
-        row: Row | None = self._rows.tables[table].get(row_id)
-        return row
-
-    def ghost(self, table: str, row_id: str) -> Ghost | None:
-        """The ghost of a row that has gone within the last minute."""
-        return self.graveyard.of(table).get(row_id)
-
-    def sessions_of(self, stream_id: str) -> Mapping[str, SessionRow]:
-        """Live sessions of one stream by id, oldest first."""
-        return self._rows.sessions_by_stream.get(stream_id, {})
-
-    def hold_of(self, session_id: str) -> HoldRow | None:
-        """The hold of a session."""
-        return self._rows.hold_by_session.get(session_id)
-
-    def running_for(self, stream_id: str) -> NegotiationRow | None:
-        """The negotiation of a stream that has run longest, of those that run now."""
-        running = self._rows.running_by_stream.get(stream_id)
-        return next(iter(running.values())) if running else None
-
-    def carried_by(self, preset_id: str) -> list[SessionRow]:
-        """Live sessions that a preset carries now; the same rule as ``app/client/take.py``."""
-        preset = self._rows.presets.get(preset_id)
-        return list(self._rows.carried_by(preset)) if preset is not None else []
-
-    def presets_of(self, session: SessionRow) -> list[PresetRow]:
-        """Presets that carry a session now."""
-        return list(self._rows.presets_of(session))
-
-    def presets_on(self, stream_id: str) -> list[PresetRow]:
-        """Presets that carry any session of a stream now, each once."""
-        if not self._rows.presets:
-            return []
-        found = {preset.id: preset for one in self.sessions_of(stream_id).values() for preset in self.presets_of(one)}
-        return list(found.values())
-
-    def default_preset(self) -> PresetRow | None:
-        """The preset that ``R`` takes to."""
-        return next((preset for preset in self._rows.presets.values() if preset.default), None)
-
-    def broken_parts(self) -> list[HealthRow]:
-        """Parts of the broker that do not work, those that stop every take first."""
-        return sorted((part for part in self.health.values() if not part.ok), key=lambda part: not part.take_down)
-
-    def take_down(self) -> HealthRow | None:
-        """The broken part because of which no stream can be taken."""
-        return next((part for part in self.health.values() if not part.ok and part.take_down), None)
-
-    # Time --------------------------------------------------------------------------------------------
-
-    def broker_now(self) -> float:
-        """The broker's clock, seconds since the epoch."""
-        return self._clock.now()
-
-    def feed_age(self) -> float | None:
-        """Seconds since the last message of the feed; None when there was none yet."""
-        return None if self._last_heard is None else self._monotonic() - self._last_heard
-
-    @property
-    def live(self) -> bool:
-        """The board may be believed: linked, in step with the broker's numbers, heard within 3 s."""
-        if not self.in_step or self._last_heard is None:
-            return False
-        return self.link.state == "live" and self._monotonic() - self._last_heard <= FEED_STALE_AFTER
 
     def set_link(self, state: LinkState, since: float, text: str = "") -> None:
         """Take the client's word about its connection. Rows stay; whether they are in step, the numbers decide."""
@@ -227,7 +125,7 @@ class Store:
     def load_part(self, part: Snapshot) -> bool:
         """Take one part of a snapshot; the last one replaces the shown rows. False: a part is missing."""
         if part.part == 1:
-            self._filling, self._filling_seq, self._next_part = Rows(), part.seq, 1
+            self._filling, self._filling_seq, self._next_part, self._over = Rows(), part.seq, 1, []
         if self._filling is None or part.part != self._next_part or part.seq != self._filling_seq:
             self._filling, self.in_step = None, False
             return False
@@ -236,7 +134,7 @@ class Store:
             decoder = _ROW_DECODERS.get(table) if table in self._filling.tables else None
             for raw in raws:
                 if decoder is not None and (row := self._decode(decoder, raw)) is not None:
-                    self._filling.put(table, row)
+                    self._fill(self._filling, table, row)
         if part.part == part.parts:
             self._clock.heard(part.at)
             self._show(self._filling, part)
@@ -273,6 +171,7 @@ class Store:
         self.loaded = self.in_step = False
         self.graveyard = Graveyard(self._monotonic)
         self.beats = Beats()
+        self.loads = Loads()
         self._tell(changes)
 
     def tick(self) -> None:
@@ -311,7 +210,11 @@ class Store:
                 for row_id in lost:
                     self._bury(table, old.tables[table][row_id], unseen, last.at, old)
                 self.graveyard.revive(table, now)
+        self._bury_ended(last.at, changes)
         self.beats.keep_only(rows.streams)
+        self.loads.keep_only(rows.agents)
+        for agent in rows.agents.values():
+            self.loads.heard(agent)
         self.seq = self._filling_seq
         self.loaded = self.in_step = True
         self._pulse_ahead = -1
@@ -325,6 +228,8 @@ class Store:
         table, op = known
         if op == "beat":
             self._beat(table, event, changes)
+        elif op == "patch":
+            self._patch(table, event, changes)
         elif op == "put":
             self._put(table, event, changes)
         elif op == "remove":
@@ -348,6 +253,21 @@ class Store:
             ids = changes.beat[table] = set()
         ids.add(event.id)
 
+    def _patch(self, table: str, event: Event, changes: Changes) -> None:
+        """Fields of the change replace the row's of the same name."""
+        row = self._rows.tables[table].get(event.id)
+        decoder, fields = _PATCHES[event.kind]
+        change = self._decode(decoder, event.change)
+        if row is None or change is None:
+            return
+        if isinstance(row, ViewerRow) and isinstance(change, ViewerBeat) and row.open != change.open:
+            changes.touched.setdefault("desktop", set()).add(row.session_id)
+        for name in fields:
+            setattr(row, name, getattr(change, name))
+        if isinstance(row, AgentRow):
+            self.loads.heard(row)
+        changes.beat.setdefault(table, set()).add(event.id)
+
     def _put(self, table: str, event: Event, changes: Changes) -> None:
         row = self._decode(_ROW_DECODERS[table], event.change)
         if row is None:
@@ -355,17 +275,38 @@ class Store:
         if isinstance(row, AuditRow):
             changes.audit.append(row)
             return
-        if isinstance(row, NegotiationRow) and row.outcome is not None:
-            self.ended.append(row)
-            self.ended_total += 1
-            self.failed_total += row.outcome != "offer"
-        if isinstance(row, PresetRow) and (old := self._rows.presets.get(row.id)) is not None:
-            self._touch_all(self._rows.carried_by(old), changes)
+        if isinstance(row, DesktopRow) and row.state == "terminated":
+            self._end(row, event.at, changes)
+            return
+        self._note_put(row, changes)
         self._rows.put(table, row)
         if table in GHOST_TABLES:
             self.graveyard.revive(table, (row.id,))
         changes.put.setdefault(table, set()).add(row.id)
-        self._touch(table, row, changes)
+        self._touch(row, changes)
+
+    def _note_put(self, row: Row, changes: Changes) -> None:
+        """What a row that is about to be put means besides itself, while the one before it is still there."""
+        if isinstance(row, NegotiationRow) and row.outcome is not None:
+            self.ended.append(row)
+            self.ended_total += 1
+            self.failed_total += row.outcome != "offer"
+        elif isinstance(row, PresetRow) and (old := self._rows.presets.get(row.id)) is not None:
+            self._touch_all(self._rows.carried_by(old), changes)
+        elif isinstance(row, AgentRow):
+            self.loads.heard(row)
+        elif isinstance(row, DesktopRow) and (before := self._rows.desktops.get(row.id)) is not None:
+            self._touch(before, changes)
+
+    def _end(self, row: DesktopRow, at: float, changes: Changes) -> None:
+        """A session that has ended is a ghost, though the broker keeps its row for a day."""
+        before = self._rows.remove("desktop", row.id)
+        gone, seconds = end_of(row)
+        if before is None and self.ghost("desktop", row.id) is not None:
+            return
+        self.graveyard.bury("desktop", row, gone, row.ended_at or at, seconds=seconds)
+        changes.removed.setdefault("desktop", set()).add(row.id)
+        self._touch(row, changes)
 
     def _remove(self, table: str, event: Event, changes: Changes) -> None:
         gone = self._decode(_GONE, event.change) or Gone(reason="gone")
@@ -376,7 +317,9 @@ class Store:
             self._bury(table, row, gone, event.at, self._rows)
         self._rows.remove(table, event.id)
         changes.removed.setdefault(table, set()).add(event.id)
-        self._touch(table, row, changes)
+        self._touch(row, changes)
+        if table == "agent":
+            self.loads.forget(event.id)
         if table == "stream":
             self.beats.forget(event.id)
             if orphans := self.sessions_of(event.id):
@@ -387,7 +330,7 @@ class Store:
         if note is not None and self.graveyard.still_sending(table, event.id, event.at):
             changes.touched.setdefault(table, set()).add(event.id)
 
-    def _touch(self, table: str, row: Row, changes: Changes) -> None:
+    def _touch(self, row: Row, changes: Changes) -> None:
         """Name the rows that read differently because ``row`` came or went."""
         if isinstance(row, SessionRow | NegotiationRow):
             changes.touched.setdefault("stream", set()).add(row.stream_id)
@@ -396,11 +339,34 @@ class Store:
             changes.touched.setdefault("session", set()).add(row.session_id)
         elif isinstance(row, PresetRow):
             self._touch_all(self._rows.carried_by(row), changes)
+        elif isinstance(row, ViewerRow):
+            changes.touched.setdefault("desktop", set()).add(row.session_id)
+        elif isinstance(row, DrainRow):
+            changes.touched.setdefault("agent", set()).add(row.id)
+        elif isinstance(row, DesktopRow) and row.agent_id is not None:
+            changes.touched.setdefault("agent", set()).add(row.agent_id)
 
     def _touch_all(self, sessions: Iterable[SessionRow], changes: Changes) -> None:
         for session in sessions:
             changes.touched.setdefault("session", set()).add(session.id)
             changes.touched.setdefault("stream", set()).add(session.stream_id)
+
+    def _fill(self, filling: Rows, table: str, row: Row) -> None:
+        if isinstance(row, DesktopRow) and row.state == "terminated":
+            self._over.append(row)
+        else:
+            filling.put(table, row)
+
+    def _bury_ended(self, at: float, changes: Changes) -> None:
+        """Sessions that ended lately are ghosts for what is left of their time; of older ones nothing is shown."""
+        over, self._over = self._over, []
+        for row in over:
+            gone, seconds = end_of(row)
+            ended = row.ended_at or row.updated_at
+            left = seconds - max(0.0, at - ended)
+            if left > 0:
+                self.graveyard.bury("desktop", row, gone, ended, seconds=left)
+                changes.removed.setdefault("desktop", set()).add(row.id)
 
     def _bury(self, table: str, row: Row, gone: Gone, at: float, rows: Rows) -> None:
         orphans = len(rows.sessions_by_stream.get(row.id, ())) if table == "stream" else 0

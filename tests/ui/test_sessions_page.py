@@ -187,7 +187,7 @@ class TestRows:
         tester = QAbstractItemModelTester(stage.sessions.model, QAbstractItemModelTester.FailureReportingMode.Warning)
         stage.venue.withdraw(3, "kim")
         stage.settle()
-        stage.sessions.model.group_by_stream(True)
+        stage.sessions.model.group_by("stream")
         assert tester.model() is stage.sessions.model
 
     def test_a_click_marks_with_shift_the_range(self, stage: Stage) -> None:

@@ -465,13 +465,13 @@ def test_sessions_can_stand_together_by_stream(sessions: Watched) -> None:
     twin = session("5", "other", stream_name="cam", started_at=START)
     sessions.show(*rows, twin)
     assert table.order == ["5", "1", "2", "3", "4"]
-    table.group_by_stream(True)
+    table.group_by("stream")
     assert table.grouped
     assert table.order == ["2", "5", "4", "1", "3"]
     assert [table.group_title(row) for row in range(5)] == ["cam", "cam", "cam2", "mic", ""]
     table.sort_by("since", descending=True)
     assert table.order == ["2", "5", "4", "3", "1"]
-    table.group_by_stream(False)
+    table.group_by("")
     assert table.order == ["4", "3", "2", "1", "5"]
     assert table.group_title(0) == ""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
+from app.contract import LATE_AFTER, STREAM_TTL
 from app.models.states import State
 from app.models.store import Store
 from app.models.tables.arrange import runs
@@ -134,6 +135,11 @@ class CellTable(QAbstractTableModel):
     def ttl_of(self, item: Item) -> float | None:
         """Seconds of TTL left; None for a ghost and where there is no TTL."""
         return None
+
+    spark_full = STREAM_TTL
+    """Value at the top of a sparkline."""
+    spark_high = LATE_AFTER
+    """A last value above it makes the line bright."""
 
     def spark_of(self, item: Item) -> Sequence[float]:
         """Numbers of a row's sparkline, oldest first."""

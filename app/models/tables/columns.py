@@ -45,7 +45,7 @@ ALIGNMENTS = {
     "center": int(Qt.AlignmentFlag.AlignHCenter | _MIDDLE),
 }
 
-Kind = Literal["text", "state", "ttl", "spark", "badge", "mono", "button"]
+Kind = Literal["text", "state", "ttl", "spark", "badge", "mono", "button", "bar", "drain"]
 """How a delegate paints a column. A ``button`` is a verb's, has no data and is neither searched nor exported."""
 
 
@@ -69,6 +69,7 @@ class Item:
         self.row = row
         self.ghost = ghost
         self.text = ""
+        self.group = ""
         self.cells.clear()
         self.keys.clear()
 
@@ -104,6 +105,8 @@ class Column:
     value: Callable[[Item, Moment], object] | None = None
     field: Field | None = None
     clock: bool = False
+    share: Callable[[Item, Moment], float | None] | None = None
+    """How full the bar of a ``bar`` column is, 0 to 1; None draws none."""
     hidden: bool = False
     """Not shown until the operator asks for it."""
 

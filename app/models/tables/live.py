@@ -39,9 +39,9 @@ TTL_EVERY = 0.5
 
 
 class LiveTable(RowTable):
-    """A table of ``source`` rows of the store (``stream``, ``session``), with their ghosts."""
+    """A table of rows of the store's tables ``sources`` (``stream``; ``session`` and ``desktop``), with their ghosts."""
 
-    source = ""
+    sources: tuple[str, ...] = ()
     filter_failed = Signal(str)
     """The filter in force had to be given up, and why."""
     hold_changed = Signal(bool)
@@ -126,24 +126,33 @@ class LiveTable(RowTable):
         raise NotImplementedError
 
     def _reread(self) -> None:
-        self._dirty.update(dict.fromkeys(self._store.graveyard.of(self.source)))
+        for source in self.sources:
+            self._dirty.update(dict.fromkeys(self._store.graveyard.of(source)))
         self._dirty.update(dict.fromkeys(self.rows()))
 
     def _on_changes(self, changes: Changes) -> None:
         if changes.reset:
             self._dirty.update(dict.fromkeys(self.rows()))
-        for ids in (changes.put, changes.removed, changes.touched):
-            if found := ids.get(self.source):
-                self._dirty.update(dict.fromkeys(found))
-        if found := changes.beat.get(self.source):
-            self._beaten |= found
+        for source in self.sources:
+            for ids in (changes.put, changes.removed, changes.touched):
+                if found := ids.get(source):
+                    self._dirty.update(dict.fromkeys(found))
+            if found := changes.beat.get(source):
+                self._beaten |= found
         if len(self._dirty) > MOST_DIRTY:
             self._forget_the_unknown()
 
     def _forget_the_unknown(self) -> None:
         """Rows that came and went while the table was not on screen need not be read."""
-        rows, ghosts, items = self.rows(), self._store.graveyard.of(self.source), self._items
-        self._dirty = {one: None for one in self._dirty if one in rows or one in ghosts or one in items}
+        rows, items = self.rows(), self._items
+        self._dirty = {one: None for one in self._dirty if one in rows or one in items or self._ghost(one)}
+
+    def _ghost(self, row_id: str) -> Ghost | None:
+        """The ghost of a row of this table."""
+        for source in self.sources:
+            if (ghost := self._store.ghost(source, row_id)) is not None:
+                return ghost
+        return None
 
     def flush(self) -> None:
         """Bring the table up to date with what was gathered; called by the timer."""
@@ -164,10 +173,10 @@ class LiveTable(RowTable):
     def _absorb(self) -> set[str]:
         """Read up to ``SLICE`` changed rows; their ids."""
         read = list(self._dirty)[:SLICE] if len(self._dirty) > SLICE else list(self._dirty)
-        rows, ghosts = self.rows(), self._store.graveyard.of(self.source)
+        rows = self.rows()
         for row_id in read:
             del self._dirty[row_id]
-            self._absorb_one(row_id, rows.get(row_id), ghosts.get(row_id))
+            self._absorb_one(row_id, rows.get(row_id), self._ghost(row_id))
         return set(read)
 
     def _absorb_one(self, row_id: str, row: Any, ghost: Ghost | None) -> None:

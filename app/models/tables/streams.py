@@ -120,7 +120,7 @@ STREAM_COLUMNS = (
 class StreamTable(LiveTable):
     """Live streams and the ghosts of streams."""
 
-    source = "stream"
+    sources = ("stream",)
     columns = STREAM_COLUMNS
     default_sort = "name"
     aliases = {"publisher": "from", "consumer": "consumers", "preset": "on", "metadata": "tags", "beat": "beats"}

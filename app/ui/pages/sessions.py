@@ -54,7 +54,7 @@ class SessionsPage(BoardPage):
         else:
             self.view.move_column("what", self._place)
         self.view.grouped = on
-        self.table_model.group_by_stream(on)
+        self.table_model.group_by("stream" if on else "")
         self.context.settings.set("sessions/grouped", on)
 
     def save_layout(self) -> None:
