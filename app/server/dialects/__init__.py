@@ -23,6 +23,8 @@ class Dialect:
     refuse: Callable[[str, str], Response]
     prefixes: tuple[str, ...]
     openapi: Callable[[], dict[str, Any]]
+    refuse_request: Callable[[Scope, str, str], Response] | None = None
+    """``refuse`` where a dialect's errors tell something of the request."""
 
 
 class Port:
@@ -46,7 +48,10 @@ class Port:
 
     def refuse(self, scope: Scope, code: str, message: str) -> Response:
         """An error in the format of the path's dialect."""
-        return self.dialect_of(scope["path"]).refuse(code, message)
+        dialect = self.dialect_of(scope["path"])
+        if dialect.refuse_request is not None:
+            return dialect.refuse_request(scope, code, message)
+        return dialect.refuse(code, message)
 
     def openapi(self, title: str, version: str) -> dict[str, Any]:
         """One document for all dialects; schemas of one name must be equal, or carry their dialect's name."""

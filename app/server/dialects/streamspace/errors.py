@@ -55,6 +55,7 @@ TABLE = {
     "template_reference": Kind("TEMPLATE_NOT_FOUND", 400, "Invalid request"),
     "template_invalid": Kind("TEMPLATE_INVALID", 400, "Invalid template"),
     "template_exists": Kind("TEMPLATE_ALREADY_EXISTS", 409, "Template already exists"),
+    "template_built_in": Kind("TEMPLATE_BUILT_IN", 409, "Template is built in"),
     "user_not_found": Kind("USER_NOT_FOUND", 404, "User not found"),
     "user_exists": Kind("USER_ALREADY_EXISTS", 409, "User already exists"),
     "key_not_found": Kind("AGENT_KEY_NOT_FOUND", 404, "Agent key not found"),
