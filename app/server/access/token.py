@@ -7,13 +7,11 @@ find it. Called by ``main.py``; ``Access`` is what dialects and the console's ro
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import os
 import re
 import secrets
 import threading
-import time
 from collections.abc import Callable, Mapping
 
 from starlette.types import Scope
@@ -115,22 +113,9 @@ class Access:
         """
         token, tokens = _carried(scope), self._tokens
         administrator = None if self.accepts(token) else self._administrator(token)
-        if administrator is None or tokens is None or administrator.expires_at is None:
+        if administrator is None or tokens is None:
             return _nothing
-
-        def revoked(token_id: str | None, user_id: str) -> None:
-            if user_id == administrator.user_id and token_id in (None, administrator.token_id):
-                ended()
-
-        unsubscribe = tokens.subscribe(revoked)
-        left = max(0.0, administrator.expires_at - time.time())
-        timer = asyncio.get_running_loop().call_later(left, ended)
-
-        def stop() -> None:
-            timer.cancel()
-            unsubscribe()
-
-        return stop
+        return tokens.on_end(administrator, ended)
 
     def _administrator(self, token: str) -> Principal | None:
         if self._tokens is None or token.count(".") != 2:  # no JWT; most bearers' tokens are API keys

@@ -7,6 +7,7 @@ the generation that the token names; so a new password ends every token at once,
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 import uuid
@@ -142,6 +143,32 @@ class Tokens:
 
         return unsubscribe
 
+    def on_end(self, principal: Principal, ended: Callable[[], None]) -> Callable[[], None]:
+        """Call ``ended`` once when the login of ``principal`` is revoked or runs out; the answer stops that.
+
+        For whoever keeps a socket open. A console's own token never ends.
+        """
+
+        def heard(token_id: str | None, user_id: str) -> None:
+            if user_id == principal.user_id and token_id in (None, principal.token_id):
+                tell()
+
+        def tell() -> None:
+            stop()
+            ended()
+
+        def stop() -> None:
+            unsubscribe()
+            if timer is not None:
+                timer.cancel()
+
+        unsubscribe = self.subscribe(heard) if principal.token_id is not None else _nothing
+        timer: asyncio.TimerHandle | None = None
+        if principal.expires_at is not None:
+            left = max(0.0, principal.expires_at - self._clock())
+            timer = asyncio.get_running_loop().call_later(left, tell)
+        return stop
+
     def _decode(self, token: str) -> dict[str, Any]:
         """Check the signature and the shape; whether it has run out is for the caller, on the caller's clock."""
         if len(token) > TOKEN_LENGTH:
@@ -174,3 +201,7 @@ class Tokens:
         self._tickets.end(token_id, user_id)
         for listener in self._listeners:
             listener(token_id, user_id)
+
+
+def _nothing() -> None:
+    """There is nothing to stop."""
