@@ -12,12 +12,13 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Generator
-from typing import Any, cast
+from collections.abc import Callable, Generator
+from typing import Any, Protocol, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from app.config import option
 from app.errors import ConfigError, PortInUse, Unavailable
@@ -34,6 +35,8 @@ GRACE = 3
 """Seconds that running requests have at a stop."""
 JOIN_LIMIT = 16 * 1024
 """Bytes of a body from which on a second write is cheaper than a copy."""
+TAKE_OVER = "callboard.take_over"
+"""Key of a WebSocket's extension that gives its transport to the application."""
 STATUS_100 = b"HTTP/1.1 100 Continue\r\n\r\n"
 STATUS_431 = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -162,8 +165,54 @@ class BoundedHttp(HttpToolsProtocol):
         return cycle is not None and cycle.more_body and not cycle.response_complete and not self.flow.read_paused
 
 
+class Successor(Protocol):
+    """A protocol that goes on with a WebSocket after its handshake."""
+
+    on_lost: Callable[[Exception | None], None]
+    """To be called when the connection is lost, so that the server forgets it."""
+
+    def take(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; the transport's protocol is this by now, and it does not read yet."""
+
+    def shutdown(self) -> None:
+        """The server stops."""
+
+
 class BoundedWebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, which lets go of a peer that reads nothing."""
+    """uvicorn's WebSocket protocol, which lets go of a peer that reads nothing, and of its transport when asked to."""
+
+    successor: Successor | None = None
+
+    def handle_connect(self, event: Request) -> None:
+        """Begin as uvicorn does; the application finds ``take_over`` among the scope's extensions."""
+        super().handle_connect(event)
+        scope = cast(dict[str, Any], getattr(self, "scope", {}))
+        if scope:
+            scope["extensions"][TAKE_OVER] = self.take_over
+
+    def take_over(self, successor: Successor) -> None:
+        """Give an accepted connection to a protocol of the application's, which carries bulk at a third of the cost.
+
+        The application calls this right after its accept and stays until the successor's end. A client that has sent
+        something before it was accepted breaks the protocol and is let go.
+        """
+        self.stop_keepalive()
+        if self.transport.is_reading():
+            self.transport.pause_reading()
+        self.successor = successor
+        successor.on_lost = self.connection_lost
+        self.transport.set_protocol(cast(asyncio.BaseProtocol, successor))
+        successor.take(self.transport)
+        early = self.queue.qsize() or len(self.conn.reader.buffer)
+        if early or not self.handshake_complete or self.close_sent:
+            self.transport.abort()
+
+    def shutdown(self) -> None:
+        """The server stops; whoever has the connection closes it."""
+        if self.successor is not None:
+            self.successor.shutdown()
+        else:
+            super().shutdown()
 
     def keepalive_timeout(self) -> None:
         """Cut off a peer that does not answer a ping: closing would wait for it to read what is buffered."""
