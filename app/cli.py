@@ -66,8 +66,12 @@ SERVE_OPTIONS: tuple[tuple[str, str], ...] = (
     ("data-dir", "The data folder (the user's data folder)."),
     ("redis-url", "Live state in Redis."),
     ("database-url", "PostgreSQL instead of SQLite."),
-    ("tls-cert", "Certificate for TLS, PEM."),
-    ("tls-key", "Its key."),
+    ("tls-cert", "Certificate for TLS, PEM, with what leads to its authority."),
+    ("tls-key", "Its key, PEM, without a password."),
+    ("local-agent", "auto: start an agent for this machine where Xvnc is installed; or off (auto)."),
+    ("limit-login", "Logins a minute from one address (5)."),
+    ("limit-create", "New desktop sessions a minute of one user (10)."),
+    ("limit-other", "Other requests a minute of one user to the StreamSpace API (100)."),
     ("log-level", "debug, info, warning or error (info)."),
     ("durability", "normal, or power: survive a power cut too (normal)."),
     ("name", "The broker's name on the strip (the host's name)."),
@@ -91,6 +95,7 @@ def _serve_options(command: F) -> F:
 @cli.command()
 @_serve_options
 @click.option("--allow-plain", is_flag=True, default=None, help="Accept passwords and keys without TLS off loopback.")
+@click.option("--open-agents", is_flag=True, default=None, help="Let agents on this machine register without a key.")
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="The TOML configuration.")
 @click.pass_context
 def serve(context: click.Context, /, config: Path | None, **options: Any) -> None:
@@ -187,9 +192,9 @@ def take(context: click.Context, stream: str, preset: str, broker: str | None, d
 @data_dir_option
 @click.pass_context
 def kick(context: click.Context, session: str, broker: str | None, data_dir: Path | None) -> None:
-    """End SESSION.
+    """End SESSION of a stream, or send away whoever looks at a desktop, which goes on.
 
-    SESSION is an id, the beginning of an id, or the name of its stream or consumer.
+    SESSION is an id, the beginning of an id, or the name of its stream, consumer or desktop; a viewer has an id too.
     """
     from app.client import verbs
 
@@ -197,17 +202,81 @@ def kick(context: click.Context, session: str, broker: str | None, data_dir: Pat
     _say(verbs.run(verbs.kick_session(address, session)))
 
 
-def _later(name: str, subject: str) -> None:
-    """Declare a command that is promised and not there yet: refused in one clear line, and not in the help."""
+@cli.command()
+@click.argument("agent")
+@click.option("--undo", is_flag=True, help="Let the agent take new sessions again.")
+@broker_option
+@data_dir_option
+@click.pass_context
+def drain(context: click.Context, agent: str, undo: bool, broker: str | None, data_dir: Path | None) -> None:
+    """Let AGENT take no new sessions; those that it has go on.
 
-    @cli.command(name, hidden=True, context_settings={"ignore_unknown_options": True, "help_option_names": []})
-    @click.argument("rest", nargs=-1, type=click.UNPROCESSED)
-    def refuse(rest: tuple[str, ...]) -> None:
-        raise Refused(f"{name}: this version of Callboard has no {subject} yet.", USAGE)
+    AGENT is an id, or the beginning of one.
+    """
+    from app.client import verbs
+
+    address = _address(context, broker, data_dir)
+    _say(verbs.run(verbs.drain_agent(address, agent, undo=undo)))
 
 
-_later("drain", "agents to drain")
-_later("agent", "agents")
+# -- agent -----------------------------------------------------------------------------------------------------
+
+AGENT_OPTIONS: tuple[tuple[str, str], ...] = (
+    ("agent-id", "The agent's name (platform and host)."),
+    ("region", "Where it stands."),
+    ("key", "The agent's key; better given as CALLBOARD_AGENT_KEY, which others on this machine cannot see."),
+    ("log-level", "debug, info, warning or error (info)."),
+)
+AGENT_PATHS: tuple[tuple[str, str], ...] = (
+    ("state-dir", "Where journal, sessions and homes are kept."),
+    ("config", "TOML of the platform: targets of attach, engine of docker."),
+    ("ca", "Certificates to trust, PEM (the system's)."),
+)
+
+
+def _agent_options(command: F) -> F:
+    for name, text in reversed(AGENT_PATHS):
+        command = click.option(f"--{name}", type=click.Path(path_type=Path), metavar="PATH", help=text)(command)
+    for name, text in reversed(AGENT_OPTIONS):
+        command = click.option(f"--{name}", metavar="VALUE", help=text)(command)
+    return command
+
+
+@cli.command()
+@broker_option
+@click.option("--platform", default="local", metavar="NAME", help="local, attach or docker (local).")
+@_agent_options
+@click.option("--max-sessions", type=int, metavar="N", help="How many sessions it takes.")
+@click.option("--end-sessions", is_flag=True, help="End every session when the agent ends.")
+@click.option("--parent", type=int, hidden=True)
+@data_dir_option
+@click.pass_context
+def agent(context: click.Context, /, broker: str | None, data_dir: Path | None, **options: Any) -> None:
+    """An agent: runs desktop sessions on this machine for a broker."""
+    from app.agent.main import AgentOptions, run
+
+    folder = _data_dir(data_dir or context.obj["data_dir"])
+    url = broker or context.obj["broker"]
+    if url is None:
+        url = _address(context, None, data_dir).url
+    key = options.pop("key") or os.environ.get("CALLBOARD_AGENT_KEY") or _machine_key(url, folder)
+    ca = options.pop("ca") or _trusted()
+    log_level = options.pop("log_level") or "info"
+    settings = AgentOptions(broker=url, key=key, ca=ca, log_level=log_level, **options)
+    raise click.exceptions.Exit(run(settings))
+
+
+def _machine_key(broker: str, folder: Path) -> str | None:
+    """The key that a broker on this machine keeps for agents of the same account; another broker never sees it."""
+    from app.client.broker_file import read_agent_key, runs_here
+
+    return read_agent_key(folder) if runs_here(broker) else None
+
+
+def _trusted() -> Path | None:
+    """The certificates that CALLBOARD_CA names."""
+    given = os.environ.get("CALLBOARD_CA")
+    return Path(given) if given else None
 
 
 # -- what the commands share -----------------------------------------------------------------------------------

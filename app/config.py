@@ -23,14 +23,12 @@ from app import paths
 from app.errors import ConfigError
 
 PREFIX = "CALLBOARD_"
-OTHER_VARIABLES = ("CONFIG", "TOKEN", "TOKEN_STDIN", "ADMIN_PASSWORD", "AGENT_KEY")
+OTHER_VARIABLES = ("CONFIG", "TOKEN", "TOKEN_STDIN", "ADMIN_PASSWORD", "AGENT_KEY", "CA")
 """Variables with our prefix that are not settings of ``serve``."""
 
 LATER = {
     "redis_url": "live state in Redis",
     "database_url": "PostgreSQL instead of SQLite",
-    "tls_cert": "TLS",
-    "tls_key": "TLS",
 }
 """Settings whose subject this version does not have yet; giving one is an error rather than a silent nothing."""
 
@@ -59,12 +57,22 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     allow_plain: bool = False
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
+    local_agent: Literal["auto", "off"] = "auto"
+    """Whether the broker starts an agent for this machine where it has what one needs."""
+    open_agents: bool = False
+    """Whether agents on this machine may register without a key, as the StreamSpace document has it."""
+    limit_login: int = 5
+    limit_create: int = 10
+    limit_other: int = 100
+    """Requests a minute to the StreamSpace API: logins by address, new sessions and everything else by user."""
     given: dict[str, str] = {}
 
 
 NAMES = tuple(field.name for field in msgspec.structs.fields(ServeConfig) if field.name != "given")
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(ServeConfig)}
 _LISTS = ("allow_networks", "allow_origins", "allow_hosts")
+_LIMITS = ("limit_login", "limit_create", "limit_other")
+_PATHS = ("data_dir", "tls_cert", "tls_key")
 _PORTS = ("port", "monibuca_port", "streamkit_port", "instinct_port", "nats_port")
 
 
@@ -86,6 +94,9 @@ def load_serve_config(
         if values.get(name):
             raise ConfigError(f"{given[name]}: {subject} is not part of this version yet; leave this setting out.")
     checked = {name: _convert(name, value, given[name]) for name, value in values.items() if name not in LATER}
+    for name, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if name in checked and other not in checked:
+            raise ConfigError(f"{given[name]}: TLS needs {other} as well.")
     return ServeConfig(**checked, given=given)
 
 
@@ -166,18 +177,17 @@ def _convert(name: str, value: Any, place: str) -> Any:
         converted = msgspec.convert(value, _TYPES[name], strict=False, dec_hook=_hook)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"{place}: {_reason(name, value, error)}.") from error
-    if name in _PORTS and not 0 <= converted <= 65535:
-        raise ConfigError(f"{place}: {converted} is not a port; ports are 0 (any free one) to 65535.")
+    if name in ("host", "name", *_PATHS) and not str(value).strip():
+        raise ConfigError(f"{place}: may not be empty.")
+    _check_number(name, converted, place)
     if name == "log_level":
         converted = converted.lower()
         if converted not in LOG_LEVELS:
             raise ConfigError(f"{place}: {value!r} is not one of {', '.join(LOG_LEVELS)}.")
+    if name in _PATHS:
+        return converted.expanduser().absolute()
     if name == "allow_networks":
         return tuple(check_network(text, place) for text in converted)
-    if name in ("host", "name", "data_dir") and not str(value).strip():
-        raise ConfigError(f"{place}: may not be empty.")
-    if name == "data_dir":
-        return converted.expanduser().absolute()
     if name == "allow_hosts":
         return tuple(_check_name(text, place) for text in converted)
     if name == "allow_origins":
@@ -185,6 +195,13 @@ def _convert(name: str, value: Any, place: str) -> Any:
     if name == "nats_url":
         check_nats_url(converted, place)
     return converted
+
+
+def _check_number(name: str, number: Any, place: str) -> None:
+    if name in _PORTS and not 0 <= number <= 65535:
+        raise ConfigError(f"{place}: {number} is not a port; ports are 0 (any free one) to 65535.")
+    if name in _LIMITS and not 1 <= number <= 1_000_000:
+        raise ConfigError(f"{place}: {number} is not a number of requests; write 1 to 1000000.")
 
 
 def _as_list(value: Any, place: str) -> list[str]:
@@ -205,6 +222,8 @@ def _hook(kind: type, value: Any) -> Any:
 def _reason(name: str, value: Any, error: Exception) -> str:
     if name in _PORTS:
         return f"{value!r} is not a port number"
+    if name in _LIMITS:
+        return f"{value!r} is not a number"
     return f"{value!r} does not fit: {error}"
 
 

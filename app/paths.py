@@ -93,6 +93,11 @@ class DataFolder:
         return self.path / "agent.key"
 
     @property
+    def certificate(self) -> Path:
+        """The certificate of a broker with TLS; absent without."""
+        return self.path / "broker.crt"
+
+    @property
     def layout(self) -> Path:
         """Which version of Callboard wrote this folder."""
         return self.path / "layout.json"

@@ -7,10 +7,12 @@ and the names of the files are in ``app/paths.py``.
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from app.client.transport import base_url_of
+from app.config import is_loopback
 from app.errors import ConfigError
 from app.paths import BrokerInfo, DataFolder
 
@@ -32,6 +34,22 @@ def read_token(data_dir: Path) -> str | None:
         return DataFolder(data_dir).token.read_text("utf-8").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def read_agent_key(data_dir: Path) -> str | None:
+    """The key that agents on this machine use with the data folder's broker."""
+    try:
+        return DataFolder(data_dir).agent_key.read_text("ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def runs_here(url: str) -> bool:
+    """Whether an address leads to this machine."""
+    try:
+        return is_loopback(urlsplit(url).hostname or "")
+    except ValueError:
+        return False
 
 
 def main_url(broker: BrokerInfo) -> str | None:

@@ -13,7 +13,18 @@ from typing import TypeVar
 import msgspec
 
 from app.client.feed import FeedClient, Link
-from app.contract import FeedMessage, HoldRow, PresetRow, Row, SessionRow, Snapshot, StreamRow
+from app.contract import (
+    AgentRow,
+    DesktopRow,
+    FeedMessage,
+    HoldRow,
+    PresetRow,
+    Row,
+    SessionRow,
+    Snapshot,
+    StreamRow,
+    ViewerRow,
+)
 from app.errors import Unavailable
 
 R = TypeVar("R", bound=Row)
@@ -27,6 +38,9 @@ class Board:
     sessions: dict[str, SessionRow] = field(default_factory=dict)
     holds: dict[str, HoldRow] = field(default_factory=dict)
     presets: dict[str, PresetRow] = field(default_factory=dict)
+    agents: dict[str, AgentRow] = field(default_factory=dict)
+    desktops: dict[str, DesktopRow] = field(default_factory=dict)
+    viewers: dict[str, ViewerRow] = field(default_factory=dict)
 
     def add(self, part: Snapshot) -> None:
         """Take in one part of a snapshot."""
@@ -34,6 +48,9 @@ class Board:
         _fill(self.sessions, part.rows.get("session", ()), SessionRow)
         _fill(self.holds, part.rows.get("hold", ()), HoldRow)
         _fill(self.presets, part.rows.get("preset", ()), PresetRow)
+        _fill(self.agents, part.rows.get("agent", ()), AgentRow)
+        _fill(self.desktops, part.rows.get("desktop", ()), DesktopRow)
+        _fill(self.viewers, part.rows.get("viewer", ()), ViewerRow)
 
 
 def _fill(table: dict[str, R], rows: Iterable[msgspec.Raw], shape: type[R]) -> None:

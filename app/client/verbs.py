@@ -16,7 +16,7 @@ from app.client.api import BrokerClient
 from app.client.connect import Endpoint, connection_string
 from app.client.snapshot import read_board
 from app.client.take import take
-from app.contract import PresetRow, Row, SessionRow, StreamRow
+from app.contract import AgentRow, DesktopRow, PresetRow, Row, SessionRow, StreamRow, ViewerRow
 from app.errors import ConfigError, NotFound, Unauthorised
 
 T = TypeVar("T")
@@ -66,16 +66,37 @@ async def take_stream(address: Address, stream: str, preset: str) -> Outcome:
 
 
 async def kick_session(address: Address, session: str) -> Outcome:
-    """End a session, as Delete does."""
+    """End a stream's session, as Delete does; or send away one viewer, or all viewers of a desktop, which goes on."""
     _with_token(address)
     board = await read_board(address.url, address.token)
-    row = find("session", session, board.sessions.values(), _session_names)
+    every: list[Row] = [*board.sessions.values(), *board.viewers.values(), *board.desktops.values()]
+    row = find("session", session, every, _names_to_kick)
     async with BrokerClient(address.url, address.token, operator_name()) as client:
-        await client.stop_session(row.id)
-    text = (
-        f"The session of {row.consumer_id} on {row.stream_name} has ended; the picture stops when the publisher obeys."
+        if isinstance(row, SessionRow):
+            await client.stop_session(row.id)
+            what = f"The session of {row.consumer_id} on {row.stream_name} has ended"
+            return Outcome(True, f"{what}; the picture stops when the publisher obeys.")
+        if isinstance(row, ViewerRow):
+            await client.fleet.kick_viewer(row.id)
+            return Outcome(True, f"{row.user} no longer sees {row.session_name}; the session goes on.")
+        await client.fleet.kick_viewers(row.id)
+        return Outcome(True, f"Nobody sees {_names_to_kick(row)[0]} any more; the session goes on.")
+
+
+async def drain_agent(address: Address, agent: str, *, undo: bool = False) -> Outcome:
+    """Let an agent take no new sessions, as D does, or let it take some again."""
+    _with_token(address)
+    board = await read_board(address.url, address.token)
+    row = find("agent", agent, board.agents.values(), _agent_names)
+    async with BrokerClient(address.url, address.token, operator_name()) as client:
+        if undo:
+            await client.fleet.undrain(row.id)
+            return Outcome(True, f"{row.id} takes new sessions again.")
+        await client.fleet.drain(row.id)
+    left = (
+        f"{row.sessions} {'session goes' if row.sessions == 1 else 'sessions go'} on" if row.sessions else "it is empty"
     )
-    return Outcome(True, text)
+    return Outcome(True, f"{row.id} takes no new sessions; {left}.")
 
 
 def find(kind: str, text: str, rows: Iterable[R], names: Callable[[R], tuple[str, ...]]) -> R:
@@ -104,8 +125,16 @@ def _stream_names(row: StreamRow) -> tuple[str, ...]:
     return (row.name,)
 
 
-def _session_names(row: SessionRow) -> tuple[str, ...]:
-    return (f"{row.stream_name} to {row.consumer_id}", row.stream_name, row.consumer_id)
+def _names_to_kick(row: Row) -> tuple[str, ...]:
+    if isinstance(row, SessionRow):
+        return (f"{row.stream_name} to {row.consumer_id}", row.stream_name, row.consumer_id)
+    if isinstance(row, ViewerRow):
+        return (f"{row.user} at {row.session_name}",)
+    return (row.name,) if isinstance(row, DesktopRow) else ()
+
+
+def _agent_names(row: AgentRow) -> tuple[str, ...]:
+    return (row.id,)
 
 
 def _preset_names(row: PresetRow) -> tuple[str, ...]:

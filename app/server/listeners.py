@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, cast
@@ -241,7 +242,7 @@ class Server(uvicorn.Server):
 class Listener:
     """One port and what answers on it."""
 
-    def __init__(self, name: str, sock: socket.socket, app: Any) -> None:
+    def __init__(self, name: str, sock: socket.socket, app: Any, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
         self.sock = sock
         config = uvicorn.Config(
@@ -260,6 +261,7 @@ class Listener:
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
         self.server = Server(config)
         self._node: TaskNode | None = None

@@ -18,10 +18,9 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import Scope
 
-from app.config import is_loopback
 from app.errors import ConfigError, Conflict, NotFound
 from app.paths import DataFolder, write_private
-from app.server.access.requests import bearer, header
+from app.server.access.requests import bearer, from_this_machine, header
 from app.server.storage.people import AgentKeyRow, UserStore
 
 VARIABLE = "CALLBOARD_AGENT_KEY"
@@ -170,14 +169,6 @@ def carried_key(scope: Scope) -> str:
         return key
     query: bytes = scope.get("query_string", b"")
     return parse_qs(query.decode("latin-1")).get("key", [""])[0] if b"key=" in query else ""
-
-
-def from_this_machine(scope: Scope) -> bool:
-    """Whether a request comes from this machine: over loopback, or from the address that it calls."""
-    client, server = scope.get("client"), scope.get("server")
-    if client is None:
-        return False
-    return is_loopback(client[0].removeprefix("::ffff:")) or (server is not None and client[0] == server[0])
 
 
 def _new_key() -> str:

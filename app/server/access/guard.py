@@ -1,6 +1,6 @@
 """The guard: pure ASGI in front of every listener, on the path of every heartbeat, so it does little and that fast.
 
-It checks Host, Origin and network, bounds bodies, refuses what is no proper URL, counts answers, and turns what
+It checks Host, Origin, network and encryption, bounds bodies, refuses what is no proper URL, counts answers, and turns what
 nobody expected into one log line and the dialect's own 500. Refusals look as the dialect of the path wants.
 """
 
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.logs import get_logger
 from app.server.access.keys import ApiKeys
 from app.server.access.networks import Hosts, Networks, Origins
-from app.server.access.requests import request_id
+from app.server.access.requests import from_this_machine, request_id
 from app.server.access.token import Access
 
 log = get_logger("access")
@@ -37,14 +37,30 @@ Count = Callable[[int], None]
 
 
 class Policy:
-    """Everything the guard decides by."""
+    """Everything the guard decides by.
 
-    def __init__(self, access: Access, keys: ApiKeys, networks: Networks, hosts: Hosts, origins: Origins) -> None:
+    ``logins`` are the paths of dialects that have a login of their own: no network need be allowed for them, but
+    their passwords, keys and tokens pass unencrypted between machines only where ``allow_plain`` says so.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        keys: ApiKeys,
+        networks: Networks,
+        hosts: Hosts,
+        origins: Origins,
+        *,
+        logins: tuple[str, ...] = (),
+        allow_plain: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.access = access
         self.keys = keys
         self.networks = networks
         self.hosts = hosts
         self.origins = origins
+        self.logins = logins
+        self.allow_plain = allow_plain
 
 
 class Refusal(Exception):
@@ -105,20 +121,34 @@ class Guard:
             and not policy.origins.allow(origin, host)
         ):
             raise Refusal("forbidden", "Web pages of other origins may not do this")
-        client, server = scope.get("client"), scope.get("server")
-        if client is None or not policy.networks.allow(client[0], server[0] if server else ""):
-            self._check_key(scope)
+        if scope["path"].startswith(policy.logins):
+            self._check_encryption(scope)
+        else:
+            self._check_network(scope)
         if length is not None and (len(length) > 7 or not length.isdigit() or int(length) > BODY_LIMIT):
             raise Refusal("too_large", f"The body may have at most {BODY_LIMIT} bytes")
         if b"%" in scope["raw_path"] or scope["query_string"]:
             _check_encoding(scope)
         return chunked
 
-    def _check_key(self, scope: Scope) -> None:
+    def _check_network(self, scope: Scope) -> None:
         policy = self._policy
+        client, server = scope.get("client"), scope.get("server")
+        if client is not None and policy.networks.allow(client[0], server[0] if server else ""):
+            return
         if not policy.keys.carried_by(scope) and not policy.access.has_console_token(scope):
             raise Refusal(
                 "forbidden", "This network may not reach the broker, and the request carries no valid API key"
+            )
+
+    def _check_encryption(self, scope: Scope) -> None:
+        """What has a login carries secrets, so it needs TLS between machines."""
+        encrypted = scope.get("scheme") in ("https", "wss")
+        if not encrypted and not from_this_machine(scope) and not self._policy.allow_plain():
+            raise Refusal(
+                "forbidden",
+                "Passwords, keys and tokens would pass unencrypted: this broker needs TLS (tls_cert, tls_key) for that, "
+                "or allow_plain",
             )
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, unquote
 
 from starlette.types import Scope
 
+from app.config import is_loopback
+
 OPERATOR = "callboard.operator"
 """Where a scope keeps the name of an administrator who has logged in: it counts, and not what the header says."""
 OPERATOR_HEADER = b"x-callboard-operator"
@@ -39,6 +41,14 @@ def query_token(scope: Scope) -> str:
     if b"token=" not in query:
         return ""
     return parse_qs(query.decode("latin-1")).get("token", [""])[0]
+
+
+def from_this_machine(scope: Scope) -> bool:
+    """Whether a request comes from this machine: over loopback, or from the very address that it calls."""
+    client, server = scope.get("client"), scope.get("server")
+    if client is None:
+        return False
+    return is_loopback(client[0].removeprefix("::ffff:")) or (server is not None and client[0] == server[0])
 
 
 def operator_name(scope: Scope) -> str:

@@ -16,7 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 @dataclass(frozen=True)
 class Dialect:
-    """One API: its application, the paths it owns (an empty prefix: all others) and its error format."""
+    """One API: its application, the paths it owns (an empty prefix: all others) and its error format.
+
+    ``login``: it has a login of its own, and its requests carry secrets. ``refuse_request`` words a refusal that
+    needs the request, where ``refuse`` alone does not do.
+    """
 
     name: str
     app: ASGIApp
