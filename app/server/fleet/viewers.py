@@ -2,8 +2,7 @@
 
 Called by the StreamSpace dialect (seed 001, "VNC Proxy"), which brings the sockets, and by the console's routes, which
 kick. Each viewer has one tunnel; several may look at one desktop. The viewer is let in at once, since a VNC server speaks
-first, and closed when the agent has not dialled back in time. What happens to the session, to its agent and to the
-login closes viewers here: a state that ends the picture at once, a login that ends within a second.
+first, and closed when the agent has not dialled back in time, or when its session, its agent or its login ends.
 """
 
 from __future__ import annotations
@@ -84,12 +83,12 @@ class Desktops(Protocol):
 
 @dataclass(frozen=True)
 class Look:
-    """Who wants to look at what, and how. ``holds`` says whether the login behind it still does."""
+    """Who wants to look at what, and how. ``until`` takes what to do when the login behind it ends; its answer lets go."""
 
     session_id: str
     user: str
     mode: ViewerMode
-    holds: Callable[[], bool]
+    until: Callable[[Callable[[], None]], Callable[[], None]]
     shadow: bool = False
     address: str = ""
 
@@ -210,10 +209,12 @@ class Viewers:
         self._fleet.viewer_opened(desktop.id, look.counts)
         self._events.publish("viewer.opened", row.id, msgspec.structs.replace(row))
         log.info("viewer opened", viewer=row.id, session=desktop.id, user=look.user, mode=look.mode)
+        let_go = look.until(lambda: viewer.fail(CloseCode.TOKEN, "The login behind this view has ended"))
         try:
             await self._join(viewer, desktop)
             await hop.closed.wait()
         finally:
+            let_go()
             hop.abort()
             self._remove(viewer)
 
@@ -375,12 +376,9 @@ class Viewers:
             last = now
 
     def beat(self, seconds: float) -> None:
-        """Measure every viewer over the last ``seconds``; close those whose login has ended or who are not there."""
+        """Measure every viewer over the last ``seconds``; let those go who are not there."""
         self._beats += 1
         for viewer in list(self._viewers.values()):
-            if not viewer.look.holds():
-                viewer.fail(CloseCode.TOKEN, "The login behind this view has ended")
-                continue
             self._ping(viewer)
             self._measure(viewer, seconds)
 

