@@ -1,4 +1,4 @@
-"""An agent's own configuration file: the targets of ``attach``, the engine of ``docker``.
+"""An agent's own configuration file: targets of ``attach``, the engine of ``docker``, ways of ``local``.
 
 Read by ``app/agent/main.py`` from ``--config`` or, where that is not given, from ``agent.toml`` in the user's
 configuration folder. What stands here can come from nowhere else: neither a broker nor a template can name a host, a
@@ -72,14 +72,27 @@ class DockerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     pull_within: float = 900.0
 
 
+class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How sessions run as processes of this machine."""
+
+    limits: Literal["auto", "soft"] = "auto"
+    """``soft``: without systemd and control groups, even where they work."""
+    window_manager: tuple[str, ...] = ("matchbox-window-manager", "-use_titlebar", "no")
+    """Beside each program, where it is installed; empty: none."""
+    max_sessions: int | None = None
+    log_limit: str = "8Mi"
+    """Size at which a session's log is put aside; one older part is kept."""
+
+
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; each platform reads its own part."""
 
     target: tuple[Target, ...] = ()
     docker: DockerSettings = DockerSettings()
+    local: LocalSettings = LocalSettings()
 
 
-_SECTIONS: dict[str, type[msgspec.Struct]] = {"target": Target, "docker": DockerSettings}
+_SECTIONS: dict[str, type[msgspec.Struct]] = {"target": Target, "docker": DockerSettings, "local": LocalSettings}
 
 
 def default_file() -> Path:

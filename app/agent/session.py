@@ -1,0 +1,299 @@
+"""One session of the local platform: its folder, its supervisor, and what the next agent must know about it.
+
+Used by ``local.py``, which serialises the calls. ``record.json`` says what the agent decided, ``state.json`` what the
+supervisor is; a supervisor counts as this session's only when pid, start time and boot agree. Serves the StreamSpace
+document (seed 001, "Session Lifecycle").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import marshal
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from app.agent import processes, supervisor
+from app.agent.homes import remove
+from app.agent.limits import Confinement
+from app.agent.platform import AgentFailure, FailureCode
+from app.paths import write_private
+
+MARKER = "CALLBOARD_SESSION"
+"""In the environment of every process of a session: ``<state folder's id>:<session id>``."""
+READY_WITHIN = 30.0
+LAST_WAIT = 5.0
+"""Seconds beyond a grace until a supervisor that does not end is ended."""
+DISPLAYS = Path("/tmp")  # noqa: S108 - where X servers keep their sockets
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """What the agent decided about a session."""
+
+    session_id: str
+    generation: int
+    data: dict[str, Any]
+    state: Literal["starting", "running", "hibernated", "stopping"] = "starting"
+    frozen: bool = False
+    """Hibernated with its processes in memory, not by ending them."""
+    socket: str = ""
+    started_at: str = ""
+    limits: str = ""
+
+
+class Life(msgspec.Struct):
+    """``state.json``: a supervisor in its own words."""
+
+    pid: int
+    start: str
+    boot: str
+    state: str
+    display: int | None = None
+    exit_code: int | None = None
+    reason: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very supervisor runs."""
+        return processes.alive(self.pid, self.start, self.boot)
+
+
+class Session:
+    """A session's folder and the supervisor in it, running or not."""
+
+    def __init__(self, folder: Path, record: Record, marker: str) -> None:
+        self.folder = folder
+        self.record = record
+        self.marker = marker
+        self.confinement: Confinement | None = None
+        self.display: int | None = None
+        self.ooms = 0
+        """Of how many processes ended for want of memory the broker knows."""
+        self.out_of_memory = False
+        self.gone = asyncio.Event()
+        """Set when there is no supervisor."""
+        self.gone.set()
+        self._pid = 0
+        self._forget: Callable[[], None] = lambda: None
+        self._on_gone: Callable[[], None] = lambda: None
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.record.session_id
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process; 0 when there is none."""
+        return self._pid
+
+    @property
+    def log(self) -> Path:
+        """What the session printed."""
+        return self.folder / "session.log"
+
+    def write(self) -> None:
+        """Make the record outlive us, and, where there is nothing else to a session, a power cut too."""
+        data = msgspec.json.encode(self.record)
+        if self.record.state == "hibernated" and not self.record.frozen:
+            write_private(self.folder / "record.json", data)
+        else:
+            write_quickly(self.folder / "record.json", data)
+
+    def life(self) -> Life | None:
+        """What the supervisor says of itself, if it said anything yet."""
+        try:
+            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=Life)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    async def launch(self, spec: dict[str, Any], confinement: Confinement, on_gone: Callable[[], None]) -> None:
+        """Start a supervisor and wait until the desktop can be seen. Raises ``AgentFailure``; then nothing runs."""
+        self.confinement = confinement
+        (self.folder / "state.json").unlink(missing_ok=True)
+        (self.folder / "grace").unlink(missing_ok=True)
+        write_quickly(self.folder / "spec", marshal.dumps(spec))
+        answer, told = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._pid = spawn(self.folder, confinement.wrap, self.marker, told)
+        except OSError as error:
+            os.close(answer)
+            raise AgentFailure(f"the session's supervisor cannot be started: {error}") from error
+        finally:
+            os.close(told)
+        self._watch(on_gone)
+        try:
+            async with asyncio.timeout(READY_WITHIN):
+                said = json.loads(await first_line(answer) or "{}")
+        except TimeoutError as error:
+            await self.end(0)
+            raise AgentFailure("the desktop was not ready in time", FailureCode.TIMEOUT) from error
+        except BaseException:
+            self.ask_no_more()
+            supervisor.signal_all([*processes.descendants(self._pid), self._pid], signal.SIGKILL)
+            raise
+        finally:
+            (self.folder / "spec").unlink(missing_ok=True)
+        if "display" not in said:
+            self.ask_no_more()
+            await self._await_gone(LAST_WAIT)
+            text = str(said.get("error") or "the session's supervisor ended before the desktop was ready")
+            raise AgentFailure(text, str(said.get("code") or FailureCode.PROVISIONING))
+        self.display = int(said["display"])
+        self.record.started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def adopt(self, on_gone: Callable[[], None]) -> bool:
+        """Take over a supervisor that an earlier agent started; False when it does not run."""
+        life = self.life()
+        if life is None or not life.alive or life.display is None:
+            return False
+        self._pid, self.display = life.pid, life.display
+        try:
+            self._watch(on_gone)
+        except ProcessLookupError:
+            self._pid = 0
+            return False
+        return True
+
+    def _watch(self, on_gone: Callable[[], None]) -> None:
+        self._on_gone = on_gone
+        self.gone.clear()
+        try:
+            self._forget = processes.when_ended(self._pid, self._ended)
+        except ProcessLookupError:
+            self.gone.set()
+            raise
+
+    def _ended(self) -> None:
+        self._pid = 0
+        self.gone.set()
+        self._on_gone()
+
+    def ask_no_more(self) -> None:
+        """This end is wanted: ``on_gone`` is not called for it."""
+        self._on_gone = lambda: None
+
+    def ask_to_end(self, grace: float) -> None:
+        """Begin the end without waiting for it."""
+        if self._pid:
+            (self.folder / "grace").write_text(str(grace), encoding="ascii")
+            supervisor.signal_all([self._pid], signal.SIGTERM)
+
+    async def end(self, grace: float) -> None:
+        """End every process, gracefully for so long; returns when none is left. ``on_gone`` is not called."""
+        self.ask_no_more()
+        if self._pid:
+            self.ask_to_end(grace)
+            if not await self._await_gone(grace + LAST_WAIT):
+                supervisor.signal_all([*processes.descendants(self._pid), self._pid], signal.SIGKILL)
+                await self._await_gone(LAST_WAIT)
+        self.sweep()
+
+    async def _await_gone(self, within: float) -> bool:
+        try:
+            async with asyncio.timeout(within):
+                await self.gone.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def sweep(self) -> int:
+        """End what a supervisor that is gone left behind; how many processes that were."""
+        left = {pid for pid, rest in processes.marked(MARKER, self.marker).items() if not rest}
+        if self.confinement is not None:
+            left.update(self.confinement.leftovers())
+        clear_display(self.display)
+        return processes.kill_all(left - {self._pid})
+
+    def let_go(self) -> None:
+        """Stop watching; the session lives on for the next agent."""
+        self._forget()
+        self.ask_no_more()
+
+    async def remove(self) -> None:
+        """Take the folder away, and the groups; the processes must have ended."""
+        if self.confinement is not None:
+            await self.confinement.remove()
+        Path(self.record.socket).unlink(missing_ok=True)
+        await asyncio.to_thread(remove, self.folder)
+
+
+def spawn(folder: Path, wrap: list[str], marker: str, told: int) -> int:
+    """A supervisor in a session of its own, which no signal to our process group reaches; its pid."""
+    if getattr(sys, "frozen", False):
+        command = [*wrap, sys.executable, "supervise", str(folder)]
+    else:
+        command = [*wrap, sys.executable, "-I", "-S", str(supervisor.__file__), str(folder)]
+    log = os.open(folder / "session.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    kept = ("PATH", "LANG", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment[MARKER] = marker
+    try:
+        return os.posix_spawn(
+            command[0],
+            command,
+            environment,
+            file_actions=[(os.POSIX_SPAWN_DUP2, source, at) for at, source in enumerate((nothing, told, log))],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD],
+        )
+    finally:
+        os.close(log)
+        os.close(nothing)
+
+
+def write_quickly(path: Path, data: bytes) -> None:
+    """Replace a file in one step, without waiting for the disk: ``kill -9`` cannot undo it, and a power cut may."""
+    new = path.with_name(path.name + ".new")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
+    new.replace(path)
+
+
+async def first_line(handle: int) -> str:
+    """Read a pipe until its first newline or its end, and close it."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    data = bytearray()
+
+    def readable() -> None:
+        part = os.read(handle, 4096)
+        data.extend(part)
+        if (not part or data.endswith(b"\n")) and not done.done():
+            done.set_result(None)
+
+    os.set_blocking(handle, False)
+    loop.add_reader(handle, readable)
+    try:
+        await done
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+    return data.decode("utf-8", "replace").strip()
+
+
+def clear_display(number: int | None) -> None:
+    """A display server that was killed leaves its socket and lock; the next one would pass over the number."""
+    if number is None:
+        return
+    lock = DISPLAYS / f".X{number}-lock"
+    try:
+        pid = int(lock.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        for path in (DISPLAYS / ".X11-unix" / f"X{number}", lock):
+            path.unlink(missing_ok=True)
+    except PermissionError:
+        return
