@@ -1,20 +1,24 @@
 """The first administrator: made once, by the password that the environment gives or by one of our own.
 
-Called by ``main.py`` at the start of a broker that has no administrator. A password that is made goes to the keyring,
-where there is one, and to standard error, once; never to a log.
+Called by ``main.py`` at the start of a broker that has no administrator. A password that is made goes to standard error,
+once, and to the keyring, where there is one; never to a log. A broker that a console has started has no standard error
+that anybody reads but a log file: there only the keyring gets it, and an administrator's password is set in the console.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Mapping
 
 from app.errors import ConfigError, Invalid
 from app.logs import get_logger
 from app.server.access.passwords import check_password
+from app.server.access.token import STDIN_VARIABLE
 from app.server.access.users import Users
 
 VARIABLE = "CALLBOARD_ADMIN_PASSWORD"
@@ -29,12 +33,10 @@ Keep = Callable[[str, str], None]
 """Keeps a password (second) under a name; raises whatever its back end raises."""
 
 
-async def make_first_admin(
-    users: Users, environ: Mapping[str, str], url: str, *, keep: Keep, tell: Callable[[str], None]
-) -> None:
-    """Make user ``admin`` where no administrator is; ``url`` is where one logs in. Raises ``ConfigError``."""
+async def make_first_admin(users: Users, environ: Mapping[str, str]) -> str | None:
+    """Make user ``admin`` where no administrator is; the password if it was made here. Raises ``ConfigError``."""
     if any(row.role == "admin" and row.active for row in users.rows()):
-        return
+        return None
     given = environ.get(VARIABLE) or ""
     password = given or secrets.token_urlsafe(15)
     try:
@@ -46,12 +48,18 @@ async def make_first_admin(
         await users.create(NAME, EMAIL, password, "admin")
     else:
         await users.change(known.id, active=True, role="admin", password=password)
-    if given:
-        log.info("the first administrator was made", username=NAME, password_from=VARIABLE)
+    log.info("the first administrator was made", username=NAME, given=bool(given))
+    return None if given else password
+
+
+def tell_password(password: str, environ: Mapping[str, str]) -> None:
+    """Write a password to standard error, in the shape of a log's line, unless a console keeps that in a file."""
+    if environ.get(STDIN_VARIABLE) == "1":
         return
-    kept = await _kept(keep, f"{NAME} at {url}", password)
-    where = "it is in this machine's keyring, and " if kept else ""
-    tell(f"callboard: the first administrator is user {NAME} with password {password} ({where}not shown again)")
+    told = "the first administrator's password, not shown again"
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(json.dumps({"event": told, "username": NAME, "password": password}) + "\n")
+        sys.stderr.flush()
 
 
 def keep_in_keyring(name: str, password: str) -> None:
@@ -64,8 +72,12 @@ def keep_in_keyring(name: str, password: str) -> None:
     keyring.set_password(SERVICE, name, password)
 
 
-async def _kept(keep: Keep, name: str, password: str) -> bool:
-    """Ask the keyring in a thread for which nobody waits at the end: it may ask a person, or hang."""
+async def keep_password(password: str, url: str, keep: Keep = keep_in_keyring) -> bool:
+    """Keep it under the address where one logs in, as the console does; False where there is no keyring.
+
+    In a thread for which nobody waits at the end: a keyring may ask a person, or hang.
+    """
+    name = f"{NAME} at {url}"
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[bool] = loop.create_future()
 

@@ -28,7 +28,7 @@ class Dialect:
     prefixes: tuple[str, ...]
     openapi: Callable[[], dict[str, Any]]
     refuse_request: Callable[[Scope, str, str], Response] | None = None
-    """``refuse`` where a dialect's errors tell something of the request."""
+    login: bool = False
 
 
 class Port:
