@@ -10,9 +10,10 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from app.server.access.agent_keys import carried_key, from_this_machine
+from app.server.access.agent_keys import carried_key
 from app.server.access.limits import Verdict, address_key
 from app.server.access.principal import Principal
+from app.server.access.requests import from_this_machine
 from app.server.dialects.streamspace.errors import TABLE, envelope, request_name
 from app.server.dialects.streamspace.services import StreamSpaceServices
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from app.server.access.agent_keys import AgentKeys
 from app.server.access.callers import Callers
@@ -13,11 +12,9 @@ from app.server.access.tokens import Tokens
 from app.server.access.users import Users
 from app.server.audit import Audit
 from app.server.events import EventLog
+from app.server.fleet.registry import Fleet
+from app.server.fleet.viewers import Viewers
 from app.server.tasks import TaskTree
-
-if TYPE_CHECKING:
-    from app.server.fleet.registry import Fleet
-    from app.server.fleet.viewers import Viewers
 
 
 @dataclass(frozen=True)
