@@ -41,12 +41,11 @@ class Probe:
         self._conclude(None)
 
     def _received(self, pieces: list[bytes]) -> None:
+        rules = self._rules
         try:
-            self._rules.from_server(b"".join(pieces))
-            answer = self._rules.from_viewer(b"")
-            if self._rules.greeted and not self._rules.agreed:
-                answer = self._rules.from_viewer(VERSION)
-            self._rules.from_server(b"")
+            _, answer = rules.passes(b"".join(pieces), b"")
+            if rules.greeted and not rules.agreed:
+                _, answer = rules.passes(b"", VERSION)
         except CannotEnforce:
             self._conclude(False)
             return

@@ -88,10 +88,7 @@ class Relay:
         if rules is None or tunnel is None:
             return
         try:
-            up = rules.from_viewer(up)
-            if down or not rules.settled:
-                down = rules.from_server(down)
-                up += rules.from_viewer(b"")
+            down, up = rules.passes(down, up)
         except CannotEnforce as error:
             self.end(CloseCode.REFUSED, error.message)
             return

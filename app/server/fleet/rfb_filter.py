@@ -48,15 +48,9 @@ class BadInput(Invalid):
 
 
 class ViewOnly:
-    """One viewer's filter: ``from_server`` and ``from_viewer`` take what arrives and give what may go on.
-
-    Each may set free what waits on the other side; call the other with nothing until ``settled``. Both raise
-    ``CannotEnforce`` and ``BadInput``, after which nothing more goes either way.
-    """
+    """One viewer's filter. ``CannotEnforce`` and ``BadInput`` are the end of it: nothing more goes either way."""
 
     def __init__(self) -> None:
-        self.settled = False
-        """The server has said all that matters here; its bytes may pass by."""
         self.dropped = 0
         """Messages that were not passed on."""
         self._server = bytearray()
@@ -79,6 +73,11 @@ class ViewOnly:
         return self._offered
 
     @property
+    def settled(self) -> bool:
+        """The server has said all that matters here; its bytes may pass by."""
+        return self._open or self._failed
+
+    @property
     def greeted(self) -> bool:
         """Whether the server has said its version."""
         return bool(self._newest)
@@ -88,11 +87,21 @@ class ViewOnly:
         """Whether the viewer has said its own."""
         return bool(self._agreed)
 
-    def from_server(self, data: bytes) -> bytes:
-        """What of the server's bytes goes on to the viewer."""
-        return data if self.settled else self._handshake(data)
+    def passes(self, down: bytes, up: bytes) -> tuple[bytes, bytes]:
+        """What of the bytes from the server and from the viewer goes on to the other."""
+        if self.settled:
+            return down, self._from_viewer(up)
+        to_viewer, to_server = self._from_server(down), self._from_viewer(up)
+        while True:  # what one side said may set free what waits on the other
+            over = self._open or self._failed
+            more_down = b"" if over else self._from_server(b"")
+            more_up = self._from_viewer(b"")
+            to_viewer += more_down
+            to_server += more_up
+            if not more_down and not more_up and over == (self._open or self._failed):
+                return to_viewer, to_server
 
-    def _handshake(self, data: bytes) -> bytes:
+    def _from_server(self, data: bytes) -> bytes:
         self._server += data
         out = bytearray()
         while self._server_stage(out):
@@ -104,8 +113,7 @@ class ViewOnly:
             raise CannotEnforce(REFUSAL)
         return bytes(out)
 
-    def from_viewer(self, data: bytes) -> bytes:
-        """What of the viewer's bytes goes on to the server."""
+    def _from_viewer(self, data: bytes) -> bytes:
         if self._failed:
             return b""
         self._viewer += data
@@ -188,7 +196,7 @@ class ViewOnly:
         return self._end_handshake(failed=failed)
 
     def _end_handshake(self, *, failed: bool) -> bool:
-        self._open, self._failed, self.settled = not failed, failed, True
+        self._open, self._failed = not failed, failed
         return False
 
     def _pass(self, count: int, out: bytearray) -> bool:
