@@ -1,7 +1,7 @@
 """The console's composition root: from the command line to a painted window, and from its end to an exit status.
 
 Called by ``app/cli.py``. Nothing that is not needed to paint is imported here or by what is imported here: pyqtgraph,
-numpy, httpx, websockets and keyring come after the first paint. ``CALLBOARD_STARTUP_PROBE=1`` makes the program say
+numpy, httpx, websockets, keyring and the web engine come after the first paint. ``CALLBOARD_STARTUP_PROBE=1`` makes the program say
 ``painted <time.monotonic()>`` on standard error at the first paint and quit, which is what the benchmark measures.
 """
 
@@ -18,6 +18,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.paths import config_dir
 from app.ui.loop import run
+from app.ui.viewer.engine import prepare
 
 
 def main(
@@ -41,6 +42,7 @@ def application() -> QApplication:
     if isinstance(existing, QApplication):
         return existing
     QApplication.setDesktopFileName("callboard")
+    prepare()
     app = QApplication(sys.argv[:1])
     app.setApplicationName("Callboard")
     app.setQuitOnLastWindowClosed(False)

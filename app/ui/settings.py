@@ -24,7 +24,11 @@ KEYS: dict[str, Any] = {
     "window/details_width": 400,
     "window/details_open": False,
     "window/plots_open": True,
-    "sessions/grouped": False,
+    "sessions/grouping": "",
+    "sessions/log_height": 300,
+    "logs/wrap": False,
+    "agents/plots_open": True,
+    "create_session/last": {},
     "columns/": [],
     "filter/": "",
     "sort/": [],
@@ -36,6 +40,11 @@ KEYS: dict[str, Any] = {
     "hold_seconds": 1.5,
     "bounce_milliseconds": 400,
     "add_stream/last": {},
+    "viewer/geometry": "",
+    "viewer/scale": True,
+    "viewer/release": "ControlRight+Escape",
+    "viewer/clipboard": True,
+    "viewer/novnc": "",
 }
 """Every setting with its default. A key with a trailing ``/`` is a family and needs a name."""
 
