@@ -22,6 +22,7 @@ from app.agent.limits import (
     SignalFreezer,
     SoftMeans,
     Wanted,
+    give_back,
     make,
     short,
 )
@@ -93,6 +94,10 @@ class Cgroup2:
             count_oom=lambda: counted(folder / "memory.events"),
         )
 
+    def release(self) -> None:
+        """The folder of this agent."""
+        give_back(self._base)
+
 
 class Cgroup1:
     """Own groups below the v1 controllers, and the freezer of whichever version there is."""
@@ -126,6 +131,10 @@ class Cgroup1:
             count_oom=lambda: counted(memory / "memory.oom_control"),
         )
 
+    def release(self) -> None:
+        """The folders of this agent."""
+        give_back(self._memory, self._cpu, self._freezer)
+
 
 class Systemd:
     """A transient scope of the user's or the system's service manager; the supervisor stands in it too."""
@@ -150,6 +159,9 @@ class Systemd:
             wrap=[*self._command, "--collect", unit, *properties, "--"],
             count_oom=lambda: counted((scope_of(pid(), self._tree) or self._tree) / "memory.events"),
         )
+
+    def release(self) -> None:
+        """Scopes go by themselves."""
 
 
 class ScopeFreezer:

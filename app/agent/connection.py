@@ -31,6 +31,8 @@ ALIVE_AFTER = 10.0
 OPEN_WITHIN = 10.0
 PING = 20.0
 OUTBOX = 2000
+BULK = 16
+"""Messages queued beyond which logs and pictures wait."""
 SEND_WITHIN = 20.0
 TICK = 0.5
 
@@ -53,6 +55,14 @@ class BackOff:
         self._wait = FIRST_WAIT
 
 
+class Outbox:
+    """What one connection has to send; of logs and pictures only so many at once."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[tuple[str, bool]] = asyncio.Queue(OUTBOX)
+        self.bulk = asyncio.Semaphore(BULK)
+
+
 class Connection:
     """Connects, feeds the link, carries out what concerns the wire, and hands on the rest."""
 
@@ -69,7 +79,7 @@ class Connection:
         self._clock = clock
         self._tls = options.tls()
         self._back_off = BackOff()
-        self._outbox: asyncio.Queue[str] | None = None
+        self._outbox: Outbox | None = None
         self._socket: ClientConnection | None = None
         self._close_code = 0
         self.up = asyncio.Event()
@@ -83,16 +93,38 @@ class Connection:
             log.warning("no connection to the broker", broker=self._options.broker, why=why, again_in=round(wait, 1))
             await asyncio.sleep(wait)
 
-    def send(self, message: FromAgent) -> bool:
+    def send(self, message: FromAgent, *, bulk: bool = False) -> bool:
         """Queue a message; False when there is no connection, or the broker does not read."""
         if self._outbox is None:
             return False
         try:
-            self._outbox.put_nowait(encode(message))
+            self._outbox.queue.put_nowait((encode(message), bulk))
         except asyncio.QueueFull:
             self.hang_up("the broker does not read")
             return False
         return True
+
+    async def deliver(self, message: FromAgent) -> bool:
+        """The same for bulk: waits while much of it is queued, so that acknowledgements never stand behind it."""
+        outbox = self._outbox
+        if outbox is None:
+            return False
+        await outbox.bulk.acquire()
+        if outbox is not self._outbox:
+            outbox.bulk.release()  # whoever waits too learns that there is no connection
+            return False
+        return self.send(message, bulk=True)
+
+    async def flush(self, within: float) -> None:
+        """Wait until everything queued went out, but not for long."""
+        outbox = self._outbox
+        if outbox is None:
+            return
+        try:
+            async with asyncio.timeout(within):
+                await outbox.queue.join()
+        except TimeoutError:
+            return
 
     def hang_up(self, reason: str) -> None:
         """End this connection; ``run`` begins the next."""
@@ -135,13 +167,15 @@ class Connection:
     async def _talk(self, socket: ClientConnection) -> str:
         """The life of one connection."""
         self._socket = socket
-        outbox: asyncio.Queue[str] = asyncio.Queue(OUTBOX)
+        outbox = Outbox()
         self._outbox = outbox
         self.carry_out(self._link.connected(self._clock()))
         helpers = [asyncio.create_task(self._write(socket, outbox)), asyncio.create_task(self._tick())]
         try:
             return await self._read(socket)
         finally:
+            self._outbox = None
+            outbox.bulk.release()  # those who wait to send look again, one after the other
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
@@ -156,12 +190,15 @@ class Connection:
             self._close_code = closed.rcvd.code if closed.rcvd is not None else 0
             return str(closed)
 
-    async def _write(self, socket: ClientConnection, outbox: asyncio.Queue[str]) -> None:
+    async def _write(self, socket: ClientConnection, outbox: Outbox) -> None:
         try:
             while True:
-                text = await outbox.get()
+                text, bulk = await outbox.queue.get()
                 async with asyncio.timeout(SEND_WITHIN):
                     await socket.send(text)
+                outbox.queue.task_done()
+                if bulk:
+                    outbox.bulk.release()
         except TimeoutError:
             self.hang_up("the broker does not read")
         except ConnectionClosed:

@@ -73,7 +73,7 @@ def server_command(vnc: Any, socket: Path, authority: Path, name: str) -> list[s
     return [
         program, "-geometry", f"{width}x{height}", "-depth", str(depth), "-rfbunixpath", str(socket),
         "-rfbunixmode", "0600", "-rfbport", "-1", "-SecurityTypes", "None", "-AlwaysShared", "-nolisten", "tcp",
-        "-auth", str(authority), "-desktop", name[:100] or "desktop", "-Log", "*:stderr:10",
+        "-auth", str(authority), "-desktop", name[:100] or "desktop", "-Log", "*:stderr:0",
     ]  # fmt: skip
 
 

@@ -118,6 +118,9 @@ class Means(Protocol):
     def confine(self, session_id: str, wanted: Wanted, pid: Callable[[], int]) -> Confinement:
         """Prepare or find the confinement of a session; ``pid`` tells its supervisor once there is one."""
 
+    def release(self) -> None:
+        """Take away what no session uses."""
+
 
 class SignalFreezer:
     """SIGSTOP for everything below a supervisor, again until nothing new appeared; works everywhere."""
@@ -217,6 +220,18 @@ class SoftMeans:
             data_limit=wanted.memory or 0,
             memory=wanted.memory,
         )
+
+    def release(self) -> None:
+        """Nothing but the freezer's folder."""
+        give_back(self._freezer_base)
+
+
+def give_back(*folders: Path | None) -> None:
+    """Remove control groups that are empty; others belong to sessions that live on."""
+    for folder in folders:
+        if folder is not None:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def some_cpus(session_id: str, cores: float | None) -> list[int]:

@@ -86,6 +86,7 @@ class LocalPlatform:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._means.release()
 
     def capacity(self) -> Capacity:
         """As many as memory allows, four for each CPU at most."""
