@@ -1,6 +1,6 @@
 """Children that die with the broker, and telling a process from another with the same number.
 
-Used by ``embedded.py``. Linux: the child asks the kernel for a signal at its parent's death. That signal
+Used by ``embedded.py`` and ``fleet/local_agent.py``. Linux: the child asks the kernel for a signal at its parent's death. That signal
 follows the *thread* which forked, so ``start`` must be called on the main thread, which lives as long as the
 process. Windows: a job object that ends its processes with its last handle. Elsewhere the next start ends what
 a killed broker left behind.
@@ -14,9 +14,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -29,8 +29,10 @@ JOB_EXTENDED_LIMITS = 9
 JOB_KILL_ON_CLOSE = 0x2000
 
 
-async def start(command: Sequence[str]) -> asyncio.subprocess.Process:
-    """Start a program without input and output that ends when this process does."""
+async def start(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, errors: IO[bytes] | None = None
+) -> asyncio.subprocess.Process:
+    """Start a program without input and output that ends when this process does; its complaints go to ``errors``."""
     if threading.current_thread() is not threading.main_thread():
         log.warning("child started outside the main thread: it may end early", program=command[0])
     options: dict[str, Any] = {"stdin": asyncio.subprocess.DEVNULL, "stdout": asyncio.subprocess.DEVNULL}
@@ -38,7 +40,8 @@ async def start(command: Sequence[str]) -> asyncio.subprocess.Process:
         options["preexec_fn"] = _die_with_parent()
     if os.name == "posix":
         options["start_new_session"] = True  # Ctrl+C in a terminal is for the broker, which ends its children
-    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL, **options)
+    stderr = asyncio.subprocess.DEVNULL if errors is None else errors
+    process = await asyncio.create_subprocess_exec(*command, stderr=stderr, env=env, **options)
     if sys.platform == "win32":
         _join_job(process.pid)
     return process

@@ -82,6 +82,8 @@ class Fleet:
         self._roster = Roster(
             state, self._questions, programs=self._templates.programs, clock=clock, monotonic=monotonic
         )
+        self.on_proxy_error: list[Callable[[str, VncProxyError], None]] = self._roster.on_proxy_error
+        """Told the agent's id and its message when it cannot open a desktop."""
         self._sessions = Sessions(state, self._templates, clock)
         self._idle = Idle(state, self._sessions, clock)
         self._drains = Drains(state, self._idle.due, clock)
@@ -274,11 +276,6 @@ class Fleet:
         )
         self._roster.add(connection)
         return connection
-
-    @property
-    def on_proxy_error(self) -> list[Callable[[str, VncProxyError], None]]:
-        """Told the agent's id and its message when it cannot open a desktop."""
-        return self._roster.on_proxy_error
 
     def vnc_target(self, session_id: str) -> tuple[DesktopRow, AgentRow]:
         """The session to be looked at and its agent.
