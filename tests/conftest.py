@@ -24,6 +24,7 @@ os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
 os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 for name in [name for name in os.environ if name.startswith("CALLBOARD_")]:
     del os.environ[name]
+os.environ["CALLBOARD_LOCAL_AGENT"] = "off"  # a test that wants an agent starts one
 
 for name in ("uvicorn.error", "uvicorn.access", "uvicorn.asgi"):  # known before a server first sets their levels
     logging.getLogger(name)

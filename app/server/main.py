@@ -2,15 +2,17 @@
 
 ``run`` is called by ``app/cli.py``; tests call ``serve``. Start, each step on what the one before made:
 
-1. the data folder is ours (lock, layout), the console's token stands;
+1. the certificate fits, the data folder is ours (lock, layout), the console's token stands;
 2. events, tasks, health;
-3. database, settings and keys: who may reach us is known and checked;
+3. database, settings, users and keys: who may reach us is known and checked;
 4. sockets bound, so that a port that is taken is told before anything runs;
 5. nats-server and the bus; 6. journal and live state; 7. streams domain, announcements, holds;
-8. listeners accept; 9. ``broker.json``, then the readiness line.
+8. fleet: agents, sessions and commands as they were left, viewers;
+9. listeners accept; 10. this machine's own agent; 11. ``broker.json``, then the readiness line.
 
-Stop runs the same steps backwards: requests under way get ``listeners.GRACE`` seconds, then the domain stops,
-deadlines are flushed, history that has not been moved waits in the journal, and the children end last.
+Stop runs the same steps backwards: our own agent goes, viewers are told, requests under way get ``listeners.GRACE``
+seconds, then the domains stop, deadlines and heartbeats are flushed, history that has not been moved waits in the
+journal, and the children end last. Sessions of agents go on.
 """
 
 from __future__ import annotations
@@ -34,9 +36,12 @@ from app.logs import get_logger
 from app.paths import DataFolder
 from app.server.access import Access
 from app.server.access.exposure import Exposure
+from app.server.access.first_admin import keep_password, make_first_admin, tell_password
 from app.server.access.guard import Guard, Policy
 from app.server.access.keys import ApiKeys
+from app.server.access.logins import Logins
 from app.server.access.networks import Hosts, Networks, Origins
+from app.server.access.tls import publish_certificate, server_context
 from app.server.access.token import establish_token
 from app.server.audit import Audit
 from app.server.bus.embedded import EmbeddedNats, reachable
@@ -46,14 +51,19 @@ from app.server.dialects.console import application as console
 from app.server.dialects.console.services import Services
 from app.server.dialects.maestra import errors as maestra_errors
 from app.server.dialects.maestra import routes as maestra
+from app.server.dialects.streamspace import application as streamspace
+from app.server.dialects.streamspace.services import Limits, StreamSpaceServices
 from app.server.events import EventLog
 from app.server.feed import FeedHub
+from app.server.fleet.registry import Fleet
+from app.server.fleet.viewers import Viewers
 from app.server.health import Health
 from app.server.instance import Instance
 from app.server.listeners import Listener, bind
 from app.server.metrics import Metrics
 from app.server.presets import Presets
 from app.server.storage.database import Database
+from app.server.storage.fleet import FleetStore
 from app.server.storage.history import HistoryMover
 from app.server.storage.journal import Journal
 from app.server.storage.memory import MemoryState
@@ -113,34 +123,61 @@ class Broker:
 
     async def start(self, cleanup: AsyncExitStack) -> dict[str, Any]:
         """Start every part in order, leaving its end on ``cleanup``; the readiness line."""
+        config = self.config
+        self.tls = server_context(config.tls_cert, config.tls_key) if config.tls_cert and config.tls_key else None
         instance = Instance(self.folder)
         instance.acquire()
         cleanup.callback(instance.release)
         with _writing(self.folder):
             token = await asyncio.to_thread(establish_token, self.folder, os.environ)
+            publish_certificate(self.folder, config.tls_cert)
         cleanup.push_async_callback(self.tasks.stop, 3.0)
+        await self._start_access(Access(token), cleanup)
 
-        self.database = Database(self.folder.database)
-        cleanup.push_async_callback(self.database.stop)
-        await self.database.start()
-        self.access = Access(token)
-        self.keys = ApiKeys(self.database)
-        self.presets = Presets(self.database, self.events)
-        self.exposure = Exposure(self.config, self.database, self.keys, self.networks)
+        main_socket = bind(self.exposure.host, config.port, "port")
+        cleanup.callback(main_socket.close)
+        self.port = main_socket.getsockname()[1]
+        main_url = f"{self.exposure.scheme}://{reachable(self.exposure.host)}:{self.port}"
+        await self._make_first_admin(main_url)
+        bus = self.bus = await self._start_bus(cleanup)
+        self.urls = {"main": main_url, **self.urls}
+        await self._start_state(bus, cleanup)
+        await self._start_fleet(cleanup)
+        await self._start_listener(main_socket, cleanup)
+        cleanup.callback(self.viewers.stop)
+        with _writing(self.folder):
+            instance.announce(config.name, self.exposure.host, self.urls, PROTOCOL)
+        log.info("broker is ready", version=__version__, data_dir=str(self.folder.path), **self.urls)
+        return {"ready": True, "pid": os.getpid(), **self.urls}
+
+    async def _start_access(self, access: Access, cleanup: AsyncExitStack) -> None:
+        """The database, and who may reach us and log in."""
+        database = self.database = Database(self.folder.database, full_sync=self.config.durability == "power")
+        cleanup.push_async_callback(database.stop)
+        await database.start()
+        self.access = access
+        self.keys = ApiKeys(database)
+        self.presets = Presets(database, self.events)
+        self.exposure = Exposure(self.config, database, self.keys, self.networks, health=self.health)
         await self.keys.load()
         await self.presets.load()
         await self.exposure.load()
-
-        main_socket = bind(self.exposure.host, self.config.port, "port")
-        cleanup.callback(main_socket.close)
-        self.port = main_socket.getsockname()[1]
-        bus = self.bus = await self._start_bus(cleanup)
-        await self._start_state(bus, cleanup)
-        await self._start_listener(main_socket, cleanup)
         with _writing(self.folder):
-            instance.announce(self.config.name, self.exposure.host, self.urls, PROTOCOL)
-        log.info("broker is ready", version=__version__, data_dir=str(self.folder.path), **self.urls)
-        return {"ready": True, "pid": os.getpid(), **self.urls}
+            self.logins = Logins(database, self.folder, access, os.environ)
+            await self.logins.load()
+        self.tasks.spawn("logins", self.logins.look_after, restart="on_failure", kind="watch")
+
+    async def _make_first_admin(self, main_url: str) -> None:
+        """An administrator where there is none; a password that was made is told and kept."""
+        made = await make_first_admin(self.logins.users, os.environ)
+        if made is None:
+            return
+        tell_password(made, os.environ)
+
+        async def keep() -> None:
+            await keep_password(made, main_url)
+
+        self.tasks.spawn("keyring", keep)
 
     async def _start_bus(self, cleanup: AsyncExitStack) -> Bus:
         """nats-server, unless another is used, and our connection to it."""
@@ -181,9 +218,17 @@ class Broker:
         tasks.spawn("clock", clock.run, restart="on_failure", kind="watch")
         self.metrics.watch(lambda: self._gauges(bus, journal))
 
+    async def _start_fleet(self, cleanup: AsyncExitStack) -> None:
+        """Agents, sessions and commands as they were left, and who looks at them."""
+        self.fleet_store = FleetStore(self.database, self.tasks)
+        self.fleet = Fleet(store=self.fleet_store, events=self.events, tasks=self.tasks)
+        self.viewers = Viewers(self.fleet, self.events, self.tasks)
+        await self.fleet.start()
+        cleanup.push_async_callback(self.fleet.stop)
+        self.viewers.start()
+
     async def _start_listener(self, main_socket: socket.socket, cleanup: AsyncExitStack) -> None:
         """Feed, dialects and the main port."""
-        self.urls = {"main": f"http://{reachable(self.exposure.host)}:{self.port}", **self.urls}
         hello = Hello(
             protocol=PROTOCOL, broker=self.config.name, version=__version__, started_at=self.started_at
         )  # fmt: skip
@@ -192,9 +237,12 @@ class Broker:
         cleanup.callback(self.feed.stop)
         origins, hosts = Origins(self.config.allow_origins), Hosts((*self.config.allow_hosts, self.exposure.host))
         port = self._main_port()
-        policy = Policy(self.access, self.keys, self.networks, hosts, origins)
+        policy = Policy(
+            self.access, self.keys, self.networks, hosts, origins,
+            logins=port.logins, allow_plain=lambda: self.exposure.allow_plain,
+        )  # fmt: skip
         guard = Guard(port, policy, port.refuse, self.metrics.count_answer)
-        listener = Listener("main", main_socket, guard)
+        listener = Listener("main", main_socket, guard, self.tls)
         cleanup.push_async_callback(listener.stop)
         await listener.start(self.tasks, self.tasks.group("listeners"))
 
@@ -212,16 +260,41 @@ class Broker:
             metrics=self.metrics,
             broker=self._about,
             ports=lambda: (self.port, self.nats.port if self.nats is not None else None),
+            fleet=self.fleet,
+            viewers=self.viewers,
+            tokens=self.logins.tokens,
+            callers=self.logins.callers,
             stop=self.stop,
         )
         app = maestra.build(self.streams, self.access, self.audit)
         streams = Dialect("maestra", app, maestra_errors.refuse, ("/streams", ""), app.openapi)
         own = console.build(services, lambda: port.openapi("Callboard", __version__))
-        port = Port([streams, own])
+        port = Port([streams, own, self._streamspace()])
         return port
 
+    def _streamspace(self) -> Dialect:
+        """Agents, desktop sessions and their users."""
+        config, logins = self.config, self.logins
+        return streamspace.build(
+            StreamSpaceServices(
+                fleet=self.fleet,
+                viewers=self.viewers,
+                users=logins.users,
+                tokens=logins.tokens,
+                callers=logins.callers,
+                agent_keys=logins.agent_keys,
+                limiter=logins.limiter,
+                audit=self.audit,
+                events=self.events,
+                tasks=self.tasks,
+                limits=Limits(login=config.limit_login, create_session=config.limit_create, other=config.limit_other),
+                open_agents=config.open_agents,
+            )
+        )
+
     def _snapshot(self) -> dict[str, list[Row]]:
-        tables = self.streams.snapshot()
+        tables: dict[str, list[Row]] = {**self.streams.snapshot(), **self.fleet.snapshot()}
+        tables["viewer"] = list(self.viewers.rows())
         return {**tables, "preset": list(self.presets.rows()), "health": list(self.health.rows())}
 
     def _about(self) -> dict[str, Any]:
@@ -249,6 +322,9 @@ class Broker:
             "callboard_bus_dropped": bus.dropped,
             "callboard_journal_waiting": journal.waiting,
             "callboard_task_nodes": sum(1 for _ in self.tasks.root.walk()),
+            "callboard_viewers": len(self.viewers.rows()),
+            "callboard_fleet_commits_waiting": self.fleet_store.waiting,
+            **self.fleet.gauges(),
             "callboard_asyncio_tasks": len(asyncio.all_tasks()),
             **parts,
         }

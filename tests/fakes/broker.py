@@ -34,7 +34,7 @@ ENDED_WITHIN = 15.0
 
 def serve_config(data_dir: Path, **settings: Any) -> ServeConfig:
     """Settings of a broker on free ports; those named here count as given on the command line."""
-    free = {"port": 0, "nats_port": 0, "name": "test broker"}
+    free = {"port": 0, "nats_port": 0, "name": "test broker", "local_agent": "off"}
     given = {name: f"option --{name.replace('_', '-')}" for name in settings}
     return ServeConfig(data_dir=data_dir, given=given, **{**free, **settings})
 

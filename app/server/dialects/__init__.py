@@ -57,6 +57,11 @@ class Port:
             return dialect.refuse_request(scope, code, message)
         return dialect.refuse(code, message)
 
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """Paths of the dialects that have a login of their own."""
+        return tuple(prefix for dialect in self.dialects if dialect.login for prefix in dialect.prefixes)
+
     def openapi(self, title: str, version: str) -> dict[str, Any]:
         """One document for all dialects; schemas of one name must be equal, or carry their dialect's name."""
         paths: dict[str, Any] = {}
