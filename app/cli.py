@@ -42,9 +42,12 @@ class Refused(Exception):
 @click.version_option(__version__, prog_name="callboard")
 @broker_option
 @data_dir_option
+@click.option("--ca", metavar="FILE", help="Certificates to trust with a broker that speaks TLS, PEM (the system's).")
 @click.pass_context
-def cli(context: click.Context, broker: str | None, data_dir: Path | None) -> None:
+def cli(context: click.Context, broker: str | None, data_dir: Path | None, ca: str | None) -> None:
     """Callboard: the board backstage for the streams of a show. Without a command: the console."""
+    if ca is not None:
+        os.environ["CALLBOARD_CA"] = str(Path(ca).expanduser().absolute())
     context.obj = {"broker": broker, "data_dir": data_dir}
     if context.invoked_subcommand is None:
         url = _checked_url(broker) if broker is not None else None
@@ -260,9 +263,8 @@ def agent(context: click.Context, /, broker: str | None, data_dir: Path | None, 
     if url is None:
         url = _address(context, None, data_dir).url
     key = options.pop("key") or os.environ.get("CALLBOARD_AGENT_KEY") or _machine_key(url, folder)
-    ca = options.pop("ca") or _trusted()
     log_level = options.pop("log_level") or "info"
-    settings = AgentOptions(broker=url, key=key, ca=ca, log_level=log_level, **options)
+    settings = AgentOptions(broker=url, key=key, log_level=log_level, **options)
     raise click.exceptions.Exit(run(settings))
 
 
@@ -273,10 +275,13 @@ def _machine_key(broker: str, folder: Path) -> str | None:
     return read_agent_key(folder) if runs_here(broker) else None
 
 
-def _trusted() -> Path | None:
-    """The certificates that CALLBOARD_CA names."""
-    given = os.environ.get("CALLBOARD_CA")
-    return Path(given) if given else None
+@cli.command(hidden=True)
+@click.argument("folder")
+def supervise(folder: str) -> None:
+    """The supervisor of one desktop session; an agent of a packaged Callboard starts it."""
+    from app.agent.main import supervise as run
+
+    raise click.exceptions.Exit(run(folder))
 
 
 # -- what the commands share -----------------------------------------------------------------------------------

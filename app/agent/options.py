@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from app import paths
 from app.config import LOG_LEVELS, is_loopback
 from app.errors import ConfigError
+from app.trust import client_context
 
 PLATFORMS = ("local", "attach", "docker")
 AN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -97,10 +98,7 @@ class AgentOptions:
         """What to trust; None where there is no TLS. Raises ``ConfigError`` for certificates that cannot be read."""
         if split_broker(self.broker)[0] != "wss":
             return None
-        try:
-            return ssl.create_default_context(cafile=str(self.ca) if self.ca else None)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"--ca: {self.ca} cannot be read as certificates: {error}.") from error
+        return client_context(self.broker, self.ca)
 
     @property
     def bares_key(self) -> bool:

@@ -6,6 +6,7 @@ and the names of the files are in ``app/paths.py``.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ from app.client.transport import base_url_of
 from app.config import is_loopback
 from app.errors import ConfigError
 from app.paths import BrokerInfo, DataFolder
+from app.trust import VARIABLE
 
 START_TIME_SLACK = 2.0
 """Seconds that two readings of one process's start time may differ (it is counted in ticks)."""
@@ -50,6 +52,13 @@ def runs_here(url: str) -> bool:
         return is_loopback(urlsplit(url).hostname or "")
     except ValueError:
         return False
+
+
+def trust_own_broker(data_dir: Path) -> None:
+    """Let this process trust the certificate of the data folder's broker, unless it was told what to trust."""
+    certificate = DataFolder(data_dir).certificate
+    if VARIABLE not in os.environ and certificate.exists():
+        os.environ[VARIABLE] = str(certificate)
 
 
 def main_url(broker: BrokerInfo) -> str | None:
@@ -112,10 +121,11 @@ def folder_is_held(data_dir: Path) -> bool:
 
 
 def running_broker(data_dir: Path) -> BrokerInfo | None:
-    """The broker of the data folder if its process runs, whether it answers or not."""
+    """The broker of the data folder if its process runs, whether it answers or not; from then on it is trusted."""
     found = read_broker_file(data_dir)
     if found is None or not (process_runs(found.pid, found.started_at) or _has_lock(found.pid, data_dir)):
         return None
+    trust_own_broker(data_dir)
     return found
 
 

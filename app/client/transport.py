@@ -9,6 +9,7 @@ import ssl
 from urllib.parse import urlsplit, urlunsplit
 
 from app.errors import ConfigError
+from app.trust import client_context
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104 - nothing binds to it
 """Where a broker that listens everywhere is reached from its own machine."""
@@ -46,7 +47,7 @@ def feed_url_of(base_url: str) -> str:
 
 
 def ssl_context_for(base_url: str) -> ssl.SSLContext:
-    """TLS with the system's authorities; for plain HTTP an empty context, which costs nothing to make."""
+    """TLS with what ``app/trust.py`` trusts; for plain HTTP an empty context, which costs nothing to make."""
     if base_url.startswith("https:"):
-        return ssl.create_default_context()
+        return client_context(base_url)
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -35,6 +35,7 @@ from app.errors import ConfigError
 from app.logs import get_logger
 from app.paths import DataFolder
 from app.server.access import Access
+from app.server.access.agent_keys import MACHINE
 from app.server.access.exposure import Exposure
 from app.server.access.first_admin import keep_password, make_first_admin, tell_password
 from app.server.access.guard import Guard, Policy
@@ -55,6 +56,7 @@ from app.server.dialects.streamspace import application as streamspace
 from app.server.dialects.streamspace.services import Limits, StreamSpaceServices
 from app.server.events import EventLog
 from app.server.feed import FeedHub
+from app.server.fleet.local_agent import LocalAgent, LocalAgentPlace
 from app.server.fleet.registry import Fleet
 from app.server.fleet.viewers import Viewers
 from app.server.health import Health
@@ -145,6 +147,7 @@ class Broker:
         await self._start_fleet(cleanup)
         await self._start_listener(main_socket, cleanup)
         cleanup.callback(self.viewers.stop)
+        self._start_local_agent(main_url, cleanup)
         with _writing(self.folder):
             instance.announce(config.name, self.exposure.host, self.urls, PROTOCOL)
         log.info("broker is ready", version=__version__, data_dir=str(self.folder.path), **self.urls)
@@ -245,6 +248,33 @@ class Broker:
         listener = Listener("main", main_socket, guard, self.tls)
         cleanup.push_async_callback(listener.stop)
         await listener.start(self.tasks, self.tasks.group("listeners"))
+
+    def _start_local_agent(self, main_url: str, cleanup: AsyncExitStack) -> None:
+        """The agent of this machine, where it has what one needs; begun anew when its key changes."""
+        if self.config.local_agent == "off":
+            return
+        keys, folder = self.logins.agent_keys, self.folder
+        place = LocalAgentPlace(
+            broker=main_url,
+            key=keys.machine_key(),
+            state_dir=folder.path / "agent",
+            log_file=folder.logs / "agent.log",
+            ca=folder.certificate if self.tls is not None else None,
+        )
+        agent = self.local_agent = LocalAgent(self.tasks, self.health, place)
+        agent.start()
+
+        async def begin_anew() -> None:
+            await agent.stop()
+            agent.change_key(keys.machine_key())
+            agent.start()
+
+        def rotated(key_id: str) -> None:
+            if key_id == MACHINE:
+                self.tasks.spawn("the local agent's new key", begin_anew)
+
+        cleanup.callback(keys.subscribe(rotated))
+        cleanup.push_async_callback(agent.stop)
 
     def _main_port(self) -> Port:
         """The dialects of the main port; Maestra gets every path that no other claims."""

@@ -13,7 +13,7 @@ ROLES = {"ui", "server", "agent", "demo"}
 DOMAINS = {"streams", "fleet", "media", "pipelines"}
 LEAVES = {"", "contract", "errors", "quantities"}
 """Modules that know nothing of the project (``""`` is the package itself, with its version)."""
-SHARED = LEAVES | {"config", "paths", "logs", "novnc"}
+SHARED = LEAVES | {"config", "paths", "logs", "novnc", "trust"}
 """What every role may use."""
 QT = {"PySide6", "shiboken6", "qasync", "pyqtgraph"}
 REACH = {
@@ -21,6 +21,7 @@ REACH = {
     "errors": set(),
     "quantities": {"errors"},
     "novnc": {"errors", "paths"},
+    "trust": {"errors", "config"},
     "agent_protocol": {"contract"},
     "config": SHARED,
     "paths": SHARED,

@@ -14,7 +14,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -77,6 +77,10 @@ class LocalAgent:
             return False
         self._node = self._tasks.spawn("local agent", self._run, restart="on_failure", kind="child")
         return True
+
+    def change_key(self, key: str) -> None:
+        """Use another key from the next start on."""
+        self._place = replace(self._place, key=key)
 
     async def stop(self) -> None:
         """End the agent, not its sessions; safe when it never started."""

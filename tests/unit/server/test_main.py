@@ -140,7 +140,8 @@ def test_a_port_in_use_is_told_with_its_setting(brokers: Brokers, setting: str) 
     [
         (("--port=none",), "'none' is not a port number"),
         (("--redis-url=redis://x",), "not part of this version yet"),
-        (("--tls-cert=x.pem",), "not part of this version yet"),
+        (("--tls-cert=x.pem",), "TLS needs tls_key as well"),
+        (("--tls-cert=x.pem", "--tls-key=x.pem"), "x.pem cannot be read"),
         (("--host=0.0.0.0",), "--allow-networks"),
         (("--host=203.0.113.7", "--allow-networks=10.0.0.0/8"), "cannot listen"),
         (("--log-level=loud",), "is not one of"),
