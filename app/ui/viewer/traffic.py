@@ -7,6 +7,7 @@ and mode that began when this window connected.
 from __future__ import annotations
 
 from app.contract import ViewerMode, ViewerRow
+from app.models.fleet_words import rate_text
 from app.models.store import Store
 
 NEAR = 15.0
@@ -52,8 +53,3 @@ class ViewerTraffic:
         if row.rtt is not None:
             parts.append(f"{row.rtt:.0f} ms" if row.rtt >= 1 else "< 1 ms")
         return "   ".join(parts)
-
-
-def rate_text(rate: float) -> str:
-    """Bytes a second for people."""
-    return f"{rate / 1e6:.1f} MB/s" if rate >= 1e6 else f"{rate / 1e3:.0f} kB/s"

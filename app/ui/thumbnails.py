@@ -1,0 +1,106 @@
+"""Small pictures of desktops, asked for one at a time and only where somebody sees them.
+
+Used by ``pages/wall.py``. ``wanted`` names the tiles that are seen now; each running one gets a new picture every 5 s, the
+longest unserved first. Pictures are kept for a bounded number of sessions. A picture that could not be had keeps the old
+one and says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from PySide6.QtGui import QImage
+
+from app.errors import CallboardError
+
+if TYPE_CHECKING:
+    from app.ui.context import Context
+
+EVERY = 5.0
+KEPT = 200
+"""Pictures in memory: 320 by 180 pixels are 230 kB each."""
+WIDTH = 320
+
+
+@dataclass(slots=True)
+class Shot:
+    """The last picture of a desktop. ``due`` is the time of the next, ``trouble`` why the last try gave none."""
+
+    image: QImage
+    at: float = 0.0
+    due: float = 0.0
+    trouble: str = ""
+
+
+class Thumbnails:
+    """See the module's docstring. ``changed`` is told the session whose picture is new."""
+
+    def __init__(self, context: Context, wanted: Callable[[], Sequence[str]], changed: Callable[[str], None]) -> None:
+        self._context = context
+        self._wanted = wanted
+        self._changed = changed
+        self._shots: OrderedDict[str, Shot] = OrderedDict()
+        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+
+    def of(self, session_id: str) -> Shot | None:
+        """The last picture of a session."""
+        return self._shots.get(session_id)
+
+    def start(self) -> None:
+        """Somebody looks."""
+        if self._task is None or self._task.done():
+            self._task = self._context.spawn(self.run(), "thumbnails")
+
+    def stop(self) -> None:
+        """Nobody looks any more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def look_again(self) -> None:
+        """Other tiles are seen now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Ask for pictures until cancelled."""
+        while True:
+            self._wake.clear()
+            due = sorted((self._due(one), one) for one in self._wanted())
+            now = time.monotonic()
+            if due and due[0][0] <= now:
+                await self._fetch(due[0][1])
+                continue
+            try:
+                async with asyncio.timeout(due[0][0] - now if due else EVERY):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    def _due(self, session_id: str) -> float:
+        shot = self._shots.get(session_id)
+        return shot.due if shot is not None else 0.0
+
+    async def _fetch(self, session_id: str) -> None:
+        client = self._context.client
+        shot = self._shots.setdefault(session_id, Shot(QImage()))
+        self._shots.move_to_end(session_id)
+        while len(self._shots) > KEPT:
+            self._shots.popitem(last=False)
+        try:
+            if client is None:
+                raise CallboardError("no broker is connected")
+            image = QImage.fromData(await client.fleet.thumbnail(session_id, WIDTH), b"JPEG")
+            if image.isNull():
+                raise CallboardError("the picture could not be read")
+        except CallboardError as error:
+            shot.trouble = error.message
+        else:
+            shot.image, shot.at, shot.trouble = image, time.monotonic(), ""
+        shot.due = time.monotonic() + EVERY
+        self._changed(session_id)
