@@ -27,6 +27,21 @@ STATUS = {
 }
 """Codes of ``app/errors.py``; whatever else a subclass says is a 500."""
 
+FLEET_STATUS = {
+    "agent_not_found": 404,
+    "session_not_found": 404,
+    "session_not_running": 409,
+    "session_terminating": 409,
+    "not_permitted": 403,
+    "agent_offline": 503,
+    "rejected": 502,
+    "no_answer": 504,
+    "token_missing": 401,
+    "token_expired": 401,
+    "token_invalid": 401,
+}
+"""Codes that the fleet and logins raise."""
+
 CODES = {status: code for code, status in STATUS.items() if code != "expired"}
 
 
@@ -34,7 +49,7 @@ def refuse(code: str, message: str) -> Response:
     """An error as the guard and the routes send it."""
     headers = {"www-authenticate": "Bearer"} if code == "unauthorised" else None
     body = msgspec.json.encode({"detail": message, "code": code})
-    return Response(body, STATUS.get(code, 500), headers, "application/json")
+    return Response(body, STATUS.get(code) or FLEET_STATUS.get(code, 500), headers, "application/json")
 
 
 def render(error: CallboardError) -> Response:
