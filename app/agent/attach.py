@@ -19,8 +19,9 @@ import msgspec
 import psutil
 
 from app.agent.config import Target
-from app.agent.greeting import NO_PASSWORD, security_types
+from app.agent.greeting import security_types
 from app.agent.platform import AgentFailure, FailureCode, RfbAddress, TcpAddress, UnixAddress
+from app.agent.rfb import NO_SECURITY
 from app.agent_protocol import AgentLoad, Capacity, HeldSession, SessionEvent
 from app.logs import get_logger
 
@@ -136,7 +137,7 @@ class AttachPlatform:
     def picture_refused(self, session_id: str) -> str:
         """Why no picture is made of a session: a server with a password shuts out who keeps asking without it."""
         one = self._session(session_id)
-        if NO_PASSWORD in one.security:
+        if NO_SECURITY in one.security:
             return ""
         return f"{one.target} asks for a password, so that only its viewers see it"
 

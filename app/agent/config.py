@@ -119,6 +119,8 @@ def load_agent_config(file: Path | None) -> AgentConfig:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}.") from error
     _check_targets(config.target, path)
+    if config.docker.network == "host":
+        raise ConfigError(f"{path}: [docker] network = 'host' would put desktops on this machine's own addresses.")
     return config
 
 

@@ -76,6 +76,7 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
         ('[[target]]\nname = "a"\nhost = "b"\nunix = "/c"\n', "needs either a host or a unix socket"),
         ('[[target]]\nname = "a"\nhost = "b"\nport = 70000\n', "has the port 70000"),
         ('target = "a"\n', "target"),
+        ('[docker]\nnetwork = "host"\n', "desktops on this machine's own addresses"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, text: str, words: str) -> None:

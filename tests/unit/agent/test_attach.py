@@ -117,8 +117,8 @@ async def test_neither_broker_nor_template_names_a_host(tmp_path: Path, impostor
         (b"SSH-2.0-OpenSSH_9", True, "hung up before|no VNC server"),
         (b"HTTP/1.1 400 Bad Request\r\n", False, "no VNC server"),
         (b"RFB 004.001\n", False, "no VNC server"),
-        (b"RFB 003.008\n\x00\x00\x00\x00\x08too many", False, "lets nobody in: too many"),
-        (b"RFB 003.003\n\x00\x00\x00\x00\x00\x00\x00\x02no", False, "lets nobody in: no"),
+        (b"RFB 003.008\n\x00\x00\x00\x00\x08too many", False, "it lets nobody in: too many"),
+        (b"RFB 003.003\n\x00\x00\x00\x00\x00\x00\x00\x02no", False, "it lets nobody in: no"),
         (b"RFB 0", True, "hung up before"),
     ],
 )
