@@ -68,14 +68,17 @@ class Journal(Protocol):
 class SqliteJournal:
     """The journal of one state folder."""
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path | None, now: Callable[[], float] = time.time) -> None:
+        """Without a path: in memory, for as long as this object lives."""
         self._now = now
         try:
-            self._database = sqlite3.connect(path, isolation_level=None)
+            self._database = sqlite3.connect(path or ":memory:", isolation_level=None)
             self._database.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;" + _SCHEMA)
         except sqlite3.Error as error:
+            self.close()
             raise ConfigError(f"The agent's journal {path} cannot be used: {error}.") from error
-        path.chmod(0o600)
+        if path is not None:
+            path.chmod(0o600)
         self.prune()
 
     def close(self) -> None:

@@ -175,7 +175,7 @@ class LocalPlatform:
         await session.end(timeout if graceful else 0.0)
         self._sessions.pop(session_id, None)
         await self._clear(session)
-        if delete_home:
+        if delete_home and persists(session.record):
             await asyncio.to_thread(self._folder.homes.delete, *owner_of(session.record))
         return {}
 
@@ -344,7 +344,7 @@ class LocalPlatform:
 
     def _home(self, session: Session) -> tuple[Path, Path | None]:
         """Where HOME is, and the lock for it where it outlives the session."""
-        if session.record.data.get("persistent_home", True) is False:
+        if not persists(session.record):
             home = session.folder / "home"
             private(home)
             return home, None
@@ -385,6 +385,11 @@ def owner_of(record: Record) -> tuple[str, str]:
     return str(record.data.get("user") or "nobody"), str(record.data.get("template") or "template")
 
 
+def persists(record: Record) -> bool:
+    """Whether the home stays; one that does not lies in the session's folder, and no other is this session's."""
+    return record.data.get("persistent_home", True) is not False
+
+
 def why_it_ended(session: Session) -> tuple[str, str]:
     """A sentence and a code from what the supervisor left."""
     life = session.life()
@@ -392,7 +397,9 @@ def why_it_ended(session: Session) -> tuple[str, str]:
         return "the session used more memory than it may", "OUT_OF_MEMORY"
     if life is None or life.state != "ended":
         return "the session's supervisor was ended from outside", "SUPERVISOR_LOST"
-    if life.exit_code is None:
+    if life.cause == "display":
         return life.reason, "DISPLAY_LOST"
+    if life.cause != "program":
+        return "the session was ended from outside", ""
     program = Path(str((session.record.data.get("command") or ["the program"])[0])).name
     return f"{program} {life.reason}", "" if life.exit_code == 0 else "PROGRAM_FAILED"

@@ -12,6 +12,7 @@ import json
 import marshal
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ MARKER = "CALLBOARD_SESSION"
 READY_WITHIN = 30.0
 LAST_WAIT = 5.0
 """Seconds beyond a grace until a supervisor that does not end is ended."""
-DISPLAYS = Path("/tmp")  # noqa: S108 - where X servers keep their sockets
+DISPLAYS = Path("/tmp/.X11-unix")  # noqa: S108 - where X servers keep their sockets
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -58,6 +59,8 @@ class Life(msgspec.Struct):
     display: int | None = None
     exit_code: int | None = None
     reason: str = ""
+    cause: str = ""
+    """``program``, ``display`` or ``asked``: what ended first."""
 
     @property
     def alive(self) -> bool:
@@ -282,18 +285,15 @@ async def first_line(handle: int) -> str:
 
 
 def clear_display(number: int | None) -> None:
-    """A display server that was killed leaves its socket and lock; the next one would pass over the number."""
-    if number is None:
+    """A display server that was killed leaves its socket file; one that lives answers on the name without a file."""
+    path = DISPLAYS / f"X{number}"
+    if number is None or not path.exists():
         return
-    lock = DISPLAYS / f".X{number}-lock"
-    try:
-        pid = int(lock.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        for path in (DISPLAYS / ".X11-unix" / f"X{number}", lock):
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(b"\0" + os.fsencode(path))
+        except ConnectionRefusedError:
             path.unlink(missing_ok=True)
-    except PermissionError:
-        return
+        except OSError:
+            return

@@ -113,6 +113,8 @@ class Supervisor:
         self._spec = spec
         self._log = Log(os.path.join(folder, "session.log"), spec["log_limit"])
         self._server = self._manager = self._program = 0
+        self._shown = -1
+        """Where the display server says which number it has."""
         self._display = b""
         self._told = False
         self._outputs: set[int] = set()
@@ -121,6 +123,8 @@ class Supervisor:
         self._kill_at: float | None = None
         self._code: int | None = None
         self._reason = ""
+        self._cause = ""
+        """``program``, ``display``, ``asked``: who ended first."""
         self._poll = select.poll()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
@@ -132,24 +136,24 @@ class Supervisor:
 
     def run(self) -> int:
         """Until nothing of the session is left; the exit status."""
-        readable, shown = os.pipe2(os.O_CLOEXEC)
+        self._shown, shown = os.pipe2(os.O_CLOEXEC)
         os.set_inheritable(shown, True)
         self._server = self._start([*self._spec["server"], "-displayfd", str(shown)], limited=False)
         os.close(shown)
         become_subreaper()  # while the server starts
         self._write_state("starting")
-        for source in (readable, self._wake):
+        for source in (self._shown, self._wake):
             self._poll.register(source, select.POLLIN)
         deadline = time.monotonic() + START_WITHIN
         while self._alive():
             for source, _ in self._poll.poll(self._patience(deadline)):
-                self._on_readable(source, readable)
+                self._on_readable(source)
             self._reap()
             if not self._told and time.monotonic() > deadline:
-                self._end(f"the display server was not ready within {START_WITHIN:.0f} s", grace=0)
+                self._end(f"the display server was not ready within {START_WITHIN:.0f} s", grace=0, cause="display")
             if self._asked:
                 self._asked = False
-                self._end("stopped", grace=self._grace())
+                self._end("stopped", grace=self._grace(), cause="asked")
             self._step()
         self._write_state("ended")
         if not self._told:
@@ -162,15 +166,16 @@ class Supervisor:
             return LOOK_EVERY * 1000
         return 60_000 if self._told else max(0.0, deadline - time.monotonic()) * 1000 + 1
 
-    def _on_readable(self, source: int, display: int) -> None:
+    def _on_readable(self, source: int) -> None:
         if source == self._wake:
             os.read(source, 512)
             return
         data = os.read(source, READ)
-        if source == display:
+        if source == self._shown:
             self._display += data
             if not data or self._display.endswith(b"\n"):
                 self._forget(source)
+                self._shown = -1  # the next pipe may get this number
                 if data:
                     self._on_display(int(self._display))
             return
@@ -191,7 +196,7 @@ class Supervisor:
                 self._manager = self._start(self._spec["manager"], limited=True)
             self._program = self._start(self._spec["program"], limited=True)
         except OSError as error:
-            self._end(str(error), grace=0)
+            self._end(str(error), grace=0, cause="program")
             return
         self._log.say(f"started: {self._spec['program'][0]}")
         self._write_state("running", display=number)
@@ -229,33 +234,37 @@ class Supervisor:
         except (OSError, ValueError):
             return float(self._spec["grace"])
 
-    def _end(self, reason: str, *, grace: float) -> None:
+    def _end(self, reason: str, *, grace: float, cause: str) -> None:
         """Begin the end, or hasten it."""
         now = time.monotonic()
-        if self._stop_at is None:
-            self._reason = reason
+        lost = cause == "display" and self._cause == "program" and self._kill_at is None
+        if self._stop_at is None or lost:  # a program may hear of its display's end before we do
+            self._reason, self._cause = reason, cause
             self._log.say(f"ending: {reason}")
             if self._program and self._code is None:
                 signal_all([self._program], signal.SIGTERM)
         self._stop_at = min(now + grace, self._stop_at or now + grace)
 
     def _reap(self) -> None:
+        """Take note of every child that ended; a server before its clients, whose end it is the cause of."""
+        ended: dict[int, int] = {}
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
-                return
+                break
             if not pid:
-                return
-            code = os.waitstatus_to_exitcode(status)
-            if pid == self._program:
-                self._code = code
-                self._end(ended_in_words(code), grace=0)
-            elif pid == self._server:
-                self._server = 0
-                self._end(f"the display server {ended_in_words(code)}", grace=0)
-            elif pid == self._manager:
-                self._log.say(f"the window manager {ended_in_words(code)}")
+                break
+            ended[pid] = os.waitstatus_to_exitcode(status)
+        if self._server in ended:
+            self._end(f"the display server {ended_in_words(ended[self._server])}", grace=0, cause="display")
+            self._server = 0
+        if self._manager in ended:
+            self._log.say(f"the window manager {ended_in_words(ended[self._manager])}")
+            self._manager = 0
+        if self._program in ended and self._code is None:
+            self._code = ended[self._program]
+            self._end(ended_in_words(self._code), grace=LOOK_EVERY if self._code else 0, cause="program")
 
     def _step(self) -> None:
         """One step of the end: after the program went, or its time is over, everything else."""
@@ -264,7 +273,8 @@ class Supervisor:
         now = time.monotonic()
         over = now >= self._stop_at
         if self._kill_at is None:
-            if self._code is None and self._program and not over:
+            waits = self._code is None if self._cause != "program" else bool(self._code)
+            if waits and self._program and not over:
                 return
             forced = over and self._code is None
             self._kill_at = now if forced else now + TERM_TO_KILL
@@ -283,7 +293,7 @@ class Supervisor:
 
         path = os.path.join(self._folder, "state.json")
         if state != "running":
-            more = {"exit_code": self._code, "reason": self._reason, **more}
+            more = {"exit_code": self._code, "reason": self._reason, "cause": self._cause, **more}
         whole = {"pid": os.getpid(), "start": start_of(os.getpid()), "boot": boot_id(), "state": state, **more}
         with open(path + ".new", "w", encoding="utf-8") as file:
             json.dump(whole, file)
