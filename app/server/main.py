@@ -168,7 +168,6 @@ class Broker:
         with _writing(self.folder):
             self.logins = Logins(database, self.folder, access, os.environ)
             await self.logins.load()
-        self.tasks.spawn("logins", self.logins.look_after, restart="on_failure", kind="watch")
 
     async def _make_first_admin(self, main_url: str) -> None:
         """An administrator where there is none; a password that was made is told and kept."""
@@ -229,6 +228,8 @@ class Broker:
         await self.fleet.start()
         cleanup.push_async_callback(self.fleet.stop)
         self.viewers.start()
+        looking = self.tasks.spawn("logins", self.logins.look_after, restart="on_failure", kind="watch")
+        cleanup.push_async_callback(looking.stop)
 
     async def _start_listener(self, main_socket: socket.socket, cleanup: AsyncExitStack) -> None:
         """Feed, dialects and the main port."""

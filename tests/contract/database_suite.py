@@ -104,6 +104,14 @@ class DatabaseSuite:
             float(n) for n in range(499, 449, -1)
         ]
 
+    async def test_old_acts_are_deleted_in_slices(self, database: Database) -> None:
+        await database.write_history([], acts=[audit_row(float(n)) for n in range(10)])
+        deleted = []
+        while count := await database.purge_audit(7.0, 4):
+            deleted.append(count)
+        assert deleted == [4, 3]
+        assert [row.at for row in await database.audit(AuditQuery(limit=500))] == [9.0, 8.0, 7.0]
+
     async def test_types_are_kept_and_a_name_is_taken_once(self, database: Database) -> None:
         row = TypeRow(
             id="1",

@@ -86,7 +86,10 @@ async def test_every_operation_needs_the_token(broker: RunningBroker, stranger: 
         for headers in ({}, {"Authorization": "Bearer wrong-token-0123456789"}):
             answer = await stranger.request(method, path, headers=headers)
             assert answer.status_code == 401, (method, path)
-            assert answer.json() == {"detail": "This needs the console's token", "code": "unauthorised"}
+            assert answer.json() == {
+                "detail": "This needs the console's token, or an administrator's login",
+                "code": "unauthorised",
+            }
             assert answer.headers["www-authenticate"] == "Bearer"
     assert not broker.broker.stopping.is_set()
 

@@ -155,7 +155,7 @@ async def test_a_snapshot_has_every_table(broker: RunningBroker) -> None:
             if isinstance(message, Snapshot):
                 tables = set(message.rows)
                 health = [msgspec.json.decode(raw)["id"] for raw in message.rows["health"]]
-    assert tables == {"type", "health"}
+    assert tables == {"type", "health", "template"}
     assert health == ["nats", "journal", "history", "disk", "clock"]
 
 

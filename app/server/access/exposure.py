@@ -158,9 +158,11 @@ class Exposure:
             words.append("Other machines cannot reach this broker: it listens on this machine alone.")
         else:
             words += self._words_for_others(nats_port)
-        words.append("Agents on this machine show a key that lies in the data folder, or none where that is allowed.")
+        words.append("Users log in to see agents and desktops: their own, or as administrators every one.")
         if self._config.open_agents:
-            words[-1] = "Programs on this machine may be agents without a key (open_agents)."
+            words.append("Any program on this machine may register as an agent, without a key (open_agents).")
+        else:
+            words.append("Agents register with a key; this machine's own key opens from this machine alone.")
         words.append(
             "Only a console that knows this broker's token, or an administrator who has logged in, may hold, "
             "configure, audit or stop it."

@@ -146,9 +146,7 @@ class Database:
 
     async def purge_history(self, older_than: float, limit: int) -> int:
         """Delete at most ``limit`` sessions that began before ``older_than``; how many were deleted."""
-        table = tables.stream_sessions
-        oldest = select(table.c.id).where(table.c.time < older_than).order_by(table.c.time, table.c.id).limit(limit)
-        return await self.execute(delete(table).where(table.c.id.in_(oldest)))
+        return await self._purge(tables.stream_sessions, "time", older_than, limit)
 
     # Presets.
 
@@ -180,6 +178,10 @@ class Database:
         rows = await self.read(_page(statement, table, "at", query))
         return [AuditRow(**row) for row in rows]
 
+    async def purge_audit(self, older_than: float, limit: int) -> int:
+        """Delete at most ``limit`` acts done before ``older_than``; how many were deleted."""
+        return await self._purge(tables.audit, "at", older_than, limit)
+
     # Settings and API keys.
 
     async def get_setting(self, key: str) -> Any:
@@ -207,6 +209,11 @@ class Database:
     async def delete_api_key(self, key_id: str) -> bool:
         """Remove an API key; False when there was none."""
         return await self.execute(delete(tables.api_keys).where(tables.api_keys.c.id == key_id)) > 0
+
+    async def _purge(self, table: Table, time: str, older_than: float, limit: int) -> int:
+        when = table.c[time]
+        oldest = select(table.c.id).where(when < older_than).order_by(when, table.c.id).limit(limit)
+        return await self.execute(delete(table).where(table.c.id.in_(oldest)))
 
     # One way in and one way out.
 

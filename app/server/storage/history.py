@@ -1,4 +1,4 @@
-"""From the journal's outbox to the durable tables, and out of them after 90 days.
+"""From the journal's outbox to the durable tables, history and audit, and out of them after 90 days.
 
 Owned by ``app/server/main.py``; the streams domain asks ``caught_up`` before it reads history. Records are moved in
 slices, written so that repeating them changes nothing, and only then forgotten by the journal. While the database
@@ -100,15 +100,17 @@ class HistoryMover:
         return len(batch)
 
     async def purge(self) -> int:
-        """Delete what is older than the retention, slice by slice; how many rows that were."""
+        """Delete sessions and acts older than the retention, slice by slice; how many rows that were."""
         older_than = self._clock() - RETENTION_DAYS * 86400
         total = 0
-        while True:
-            deleted = await self._database.purge_history(older_than, PURGE_SLICE)
-            total += deleted
-            if deleted < PURGE_SLICE:
-                return total
-            await asyncio.sleep(PURGE_PAUSE)
+        for purge in (self._database.purge_history, self._database.purge_audit):
+            while True:
+                deleted = await purge(older_than, PURGE_SLICE)
+                total += deleted
+                if deleted < PURGE_SLICE:
+                    break
+                await asyncio.sleep(PURGE_PAUSE)
+        return total
 
     def _advance(self, moved: int) -> None:
         self._moved = max(self._moved, moved)

@@ -6,6 +6,8 @@ dialect of the main port, without anything from the internet.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,23 +24,29 @@ from starlette.types import Receive, Scope, Send
 
 from app import __version__
 from app.errors import CallboardError, Unauthorised
+from app.server.access import Access
 from app.server.access.requests import operator_name, request_id
 from app.server.dialects import Dialect
 from app.server.dialects.console import errors, wire
+from app.server.dialects.console.fleet_routes import FleetOperations
 from app.server.dialects.console.routes import Operations, answer
 from app.server.dialects.console.services import Services
 from app.server.metrics import CONTENT_TYPE
 
 PREFIXES = ("/console/", "/healthz", "/metrics", "/docs", "/openapi.json", "/static-offline-docs/")
 TITLE = "Callboard"
-UNAUTHORISED = "This needs the console's token"
+LOGIN_ENDED = 4401
+UNAUTHORISED = "This needs the console's token, or an administrator's login"
 
 _COMMON: dict[int | str, dict[str, Any]] = {
     400: {"model": wire.ConsoleProblem, "description": "The request is not proper HTTP, or its URL not UTF-8."},
     403: {"model": wire.ConsoleProblem, "description": "This client's network, or its browser's origin, may not."},
 }
 _GUARDED: dict[int | str, dict[str, Any]] = {
-    401: {"model": wire.ConsoleProblem, "description": "The console's token is missing or wrong."},
+    401: {
+        "model": wire.ConsoleProblem,
+        "description": "The console's token, or an administrator's login, is missing or wrong.",
+    },
     413: {"model": wire.ConsoleProblem, "description": "The body is larger than 1 MiB."},
     422: {"model": wire.ConsoleProblem, "description": "The request does not fit."},
 }
@@ -57,14 +65,15 @@ def build(services: Services, merged: Callable[[], dict[str, Any]]) -> Dialect:
     )
     _add_error_handlers(app)
     _add_public(app, services)
-    router = Operations(services).router()
+    routers = Operations(services).router(), FleetOperations(services).router()
     bearer = HTTPBearer(auto_error=False, scheme_name="ConsoleToken", description="`<data-dir>/console.token`")
 
     async def needs_token(connection: HTTPConnection) -> None:
         if not services.access.has_console_token(connection.scope):
             raise Unauthorised(UNAUTHORISED)
 
-    app.include_router(router, dependencies=[Depends(needs_token), Depends(bearer)], responses=_GUARDED)
+    for router in routers:
+        app.include_router(router, dependencies=[Depends(needs_token), Depends(bearer)], responses=_GUARDED)
     app.router.routes.append(WebSocketRoute("/console/v1/feed", Feed(services)))
     own = list(app.routes)
     app.openapi = merged  # type: ignore[method-assign]
@@ -143,10 +152,34 @@ class Feed:
 
         client = scope.get("client") or ("?", 0)
         name = operator_name(scope) or f"{client[0]}:{client[1]}"
-        await self._services.feed.serve(name, send_text, _until_closed(receive))
+        login = Login(self._services.access, scope)
+        try:
+            await self._services.feed.serve(name, send_text, login.until_over(receive))
+        finally:
+            login.leave()
+        if login.ended:
+            await send({"type": "websocket.close", "code": LOGIN_ENDED, "reason": "The login has ended; log in again"})
 
 
-async def _until_closed(receive: Receive) -> None:
-    """Read what a console has no reason to send, until it goes."""
-    while (await receive())["type"] != "websocket.disconnect":
-        pass
+class Login:
+    """The login behind one feed; one with the console's token never ends."""
+
+    def __init__(self, access: Access, scope: Scope) -> None:
+        self.ended = False
+        self._deadline = asyncio.timeout(None)
+        self.leave = access.on_end(scope, self._end)
+        """Listen no longer."""
+
+    async def until_over(self, receive: Receive) -> None:
+        """Until the console goes or its login ends; what a console sends has no meaning."""
+        try:
+            async with self._deadline:
+                while not self.ended and (await receive())["type"] != "websocket.disconnect":
+                    pass
+        except TimeoutError:
+            return
+
+    def _end(self) -> None:
+        self.ended = True
+        with contextlib.suppress(RuntimeError):  # it has not begun to wait, or has just ended
+            self._deadline.reschedule(0.0)

@@ -167,6 +167,17 @@ async def test_rows_older_than_90_days_are_deleted_at_the_start(
     await mover.stop()
 
 
+async def test_acts_older_than_90_days_are_deleted_too(bench: Bench, database: Database, mover: HistoryMover) -> None:
+    now = time.time()
+    ages = (200.0, 91.0, 89.0, 0.0)
+    acts = [
+        AuditRow(id=f"{age}", at=now - age * 86400, operator="o", verb="v", object="x", result="ok") for age in ages
+    ]
+    await database.write_history([history_row(now - 91 * 86400)], acts=acts)
+    assert await mover.purge() == 3
+    assert [row.id for row in await database.audit(AuditQuery())] == ["0.0", "89.0"]
+
+
 async def test_writers_get_their_turn_while_old_rows_are_deleted(
     bench: Bench, database: Database, mover: HistoryMover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,7 +185,7 @@ async def test_writers_get_their_turn_while_old_rows_are_deleted(
     purging = asyncio.ensure_future(mover.purge())
     written = 0
     while not purging.done():
-        act = AuditRow(id=str(written), at=1.0, operator="o", verb="v", object="x", result="ok")
+        act = AuditRow(id=str(written), at=time.time(), operator="o", verb="v", object="x", result="ok")
         await database.write_history([], acts=[act])
         written += 1
         await asyncio.sleep(0.01)
