@@ -1,4 +1,4 @@
-"""What the broker's HTTP API answers, as plain dataclasses (rows of the feed are in ``app/contract.py``).
+"""What the broker's HTTP API answers, as plain dataclasses (rows of the feed are in ``app/contract/``).
 
 Used by ``api.py``. Fields that an older or newer broker leaves out have defaults; unknown ones are dropped.
 Times of the Streams API (seed 000) stay the RFC 3339 text they are on the wire.

@@ -1,7 +1,7 @@
 """The numbered log of every change of state: what the feed, the announcer, the audit and the metrics hear.
 
 Owned by ``main.py``; published to by domains, storage and the shared floor, always on the broker's loop.
-Contract: ``app/contract.py`` (kinds and their change). A number is given once and only grows.
+Contract: ``app/contract/`` (kinds and their change). A number is given once and only grows.
 """
 
 from __future__ import annotations

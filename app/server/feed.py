@@ -1,4 +1,4 @@
-"""The event feed of the consoles (contract: ``app/contract.py``; ARCHITECTURE.md, "The feed").
+"""The event feed of the consoles (contract: ``app/contract/``; ARCHITECTURE.md, "The feed").
 
 ``main.py`` builds one hub; the console dialect hands it every accepted WebSocket. An event is encoded once, when it
 is published and only while somebody listens; batches go out at most 20 times a second as the same text to all.

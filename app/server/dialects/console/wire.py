@@ -1,6 +1,6 @@
 """Shapes of the console's own API, for its documentation and for checking what comes in.
 
-Answers are the rows of ``app/contract.py`` as msgspec writes them; a test holds the models here against them.
+Answers are the rows of ``app/contract/`` as msgspec writes them; a test holds the models here against them.
 """
 
 from __future__ import annotations
