@@ -77,7 +77,9 @@ def test_near_misses_are_suggested(
 
 
 def test_variables_of_other_purpose_are_left_alone() -> None:
-    environ = {f"CALLBOARD_{name}": "x" for name in ("TOKEN_STDIN", "TOKEN", "AGENT_KEY", "ADMIN_PASSWORD", "ZEBRA")}
+    environ = {
+        f"CALLBOARD_{name}": "x" for name in ("TOKEN_STDIN", "TOKEN", "AGENT_KEY", "ADMIN_PASSWORD", "CA", "ZEBRA")
+    }
     assert load_serve_config({}, environ, None).given == {}
 
 
@@ -117,12 +119,33 @@ def test_ports_of_later_dialects_may_be_given() -> None:
         ({"allow_networks": "10.0.0.0/33"}, "is not a network"),
         ({"allow_networks": [1]}, "is not a list of texts"),
         ({"allow_plain": "perhaps"}, "--allow-plain"),
+        ({"open_agents": "perhaps"}, "--open-agents"),
+        ({"local_agent": "always"}, "--local-agent"),
+        ({"limit_login": "many"}, "'many' is not a number"),
+        ({"limit_login": 0}, "0 is not a number of requests"),
+        ({"limit_other": 1_000_001}, "is not a number of requests"),
+        ({"tls_cert": "cert.pem"}, "TLS needs tls_key as well"),
+        ({"tls_key": "key.pem"}, "TLS needs tls_cert as well"),
+        ({"tls_cert": " ", "tls_key": "key.pem"}, "may not be empty"),
     ],
 )
 def test_values_that_do_not_fit_are_told_with_their_setting(options: dict[str, object], says: str) -> None:
     text = refused(options)
     assert says in text
     assert f"--{next(iter(options)).replace('_', '-')}" in text
+
+
+def test_the_fleets_settings_and_what_they_are_without_being_set(tmp_path: Path) -> None:
+    config = load_serve_config({}, {}, None)
+    assert (config.local_agent, config.open_agents, config.tls_cert, config.tls_key) == ("auto", False, None, None)
+    assert (config.limit_login, config.limit_create, config.limit_other) == (5, 10, 100)
+    file = write(
+        tmp_path / "c.toml", 'local-agent = "off"\nopen_agents = true\nlimit-other = 600\ntls-key = "~/k.pem"\n'
+    )
+    config = load_serve_config({"tls_cert": "c.pem"}, {"CALLBOARD_LIMIT_LOGIN": "50"}, file)
+    assert (config.local_agent, config.open_agents, config.limit_login, config.limit_other) == ("off", True, 50, 600)
+    assert config.tls_cert == Path("c.pem").absolute()
+    assert config.tls_key == Path("~/k.pem").expanduser()
 
 
 def test_lists_come_with_commas_or_as_lists_and_networks_are_made_canonical(tmp_path: Path) -> None:

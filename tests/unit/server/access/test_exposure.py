@@ -13,6 +13,8 @@ from app.errors import ConfigError, Conflict, Invalid
 from app.server.access.exposure import Exposure, Stored, addresses
 from app.server.access.keys import ApiKeys
 from app.server.access.networks import Networks
+from app.server.events import EventLog
+from app.server.health import Health
 from app.server.storage.database import Database
 
 
@@ -121,3 +123,56 @@ def test_addresses_for_publishers() -> None:
     assert set(everywhere) <= own
     for address in everywhere:
         socket.inet_pton(socket.AF_INET, address)
+
+
+async def test_users_and_agents_may_be_who_is_let_in(database: Database) -> None:
+    """With a login of their own nobody else need be allowed, where secrets are encrypted or may pass plain."""
+    for settings in (
+        {"tls_cert": Path("c.pem"), "tls_key": Path("k.pem")},
+        {"allow_plain": True},
+    ):
+        exposure = await exposure_of(database, host="0.0.0.0", **settings)
+        with pytest.raises(Conflict):
+            await exposure.change(Stored(host="127.0.0.1"))
+    await (await exposure_of(database)).change(Stored(host="0.0.0.0", allow_plain=True))
+    stored = await exposure_of(database)
+    with pytest.raises(Invalid, match="none be allowed"):
+        await stored.change(Stored(allow_plain=False))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says", "says_not"),
+    [
+        ({}, "this machine's own key opens from this machine alone", "unencrypted"),
+        ({"open_agents": True}, "without a key (open_agents)", "Agents register with a key"),
+        ({"host": "0.0.0.0", "allow_networks": ("10.0.0.0/8",)}, "set tls_cert and tls_key, or allow_plain", "by TLS"),
+        ({"host": "0.0.0.0", "allow_plain": True}, "these secrets pass unencrypted (allow_plain)", "by TLS"),
+        ({"host": "0.0.0.0", "tls_cert": Path("c"), "tls_key": Path("k")}, "encrypted by TLS", "is not encrypted"),
+        ({}, "an administrator who has logged in", "by TLS"),
+    ],
+)
+async def test_the_words_say_who_may_log_in_and_how_safely(
+    database: Database, settings: dict[str, Any], says: str, says_not: str
+) -> None:
+    words = " ".join((await exposure_of(database, **settings)).view(8080, None)["words"])
+    assert says in words
+    assert says_not not in words
+
+
+async def test_addresses_are_told_with_their_scheme(database: Database) -> None:
+    exposure = await exposure_of(database, tls_cert=Path("c.pem"), tls_key=Path("k.pem"))
+    assert exposure.view(8443, None)["urls"] == ["https://127.0.0.1:8443"]
+
+
+async def test_the_strip_shows_that_secrets_pass_plain(database: Database) -> None:
+    health = Health(EventLog())
+    config = ServeConfig(data_dir=Path(), host="0.0.0.0", allow_networks=("10.0.0.0/8",))
+    exposure = Exposure(config, database, ApiKeys(database), Networks(()), health=health)
+    await exposure.load()
+    assert [row.id for row in health.rows() if row.id == "access"] == []
+    await exposure.change(Stored(allow_plain=True))
+    (row,) = [row for row in health.rows() if row.id == "access"]
+    assert row.ok
+    assert "unencrypted (allow_plain)" in row.text
+    await exposure.change(Stored(allow_plain=False))
+    assert [row.text for row in health.rows() if row.id == "access"] == [""]

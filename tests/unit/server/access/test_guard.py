@@ -35,7 +35,7 @@ class Stage:
     sent: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        policy = Policy(Access(TOKEN), Keys(), Networks(["10.0.0.0/8"]), Hosts(), Origins())  # type: ignore[arg-type]
+        policy = self.policy = Policy(Access(TOKEN), Keys(), Networks(["10.0.0.0/8"]), Hosts(), Origins())  # type: ignore[arg-type]
         self.guard = Guard(self.app, policy, self.refuse, self.counted.append)
 
     @staticmethod
@@ -143,6 +143,51 @@ async def test_rules(stage: Stage, headers: list[tuple[str, str]], changes: dict
         names = dict(start["headers"])
         assert len(names[b"x-request-id"]) == 16
         assert stage.counted == [status]
+
+
+LOGINS = ("/api/v1/", "/agent/", "/vnc-viewer/")
+SECRET = ("authorization", "Bearer somebody's-token")
+
+
+@pytest.mark.parametrize(
+    ("path", "client", "scheme", "allow_plain", "status"),
+    [
+        ("/api/v1/auth/login", "127.0.0.1", "http", False, 200),
+        ("/api/v1/auth/login", "::ffff:127.0.0.1", "http", False, 200),
+        ("/api/v1/auth/login", "192.168.0.1", "http", False, 200),
+        ("/api/v1/auth/login", "11.0.0.1", "http", False, 403),
+        ("/api/v1/auth/login", "10.9.9.9", "http", False, 403),
+        ("/api/v1/auth/login", "11.0.0.1", "https", False, 200),
+        ("/api/v1/auth/login", "11.0.0.1", "http", True, 200),
+        ("/api/v1/sessions", None, "http", False, 403),
+        ("/agent/ws", "11.0.0.1", "ws", False, 403),
+        ("/agent/ws", "11.0.0.1", "wss", False, 200),
+        ("/agent/tunnel/proxy-1", "11.0.0.1", "ws", False, 403),
+        ("/vnc-viewer/x", "11.0.0.1", "ws", False, 403),
+        ("/vnc-viewer/x", "11.0.0.1", "wss", False, 200),
+        ("/vnc-viewer/x", "11.0.0.1", "ws", True, 200),
+        ("/streams", "11.0.0.1", "https", True, 403),
+    ],
+)
+async def test_a_dialect_with_a_login_needs_no_network_but_encryption(
+    stage: Stage, path: str, client: str | None, scheme: str, allow_plain: bool, status: int
+) -> None:
+    """Passwords, agents' keys and viewers' tokens pass between machines by TLS, or where somebody said otherwise."""
+    stage.policy.logins = LOGINS
+    stage.policy.allow_plain = lambda: allow_plain
+    kind = {"type": "websocket", "method": "GET"} if scheme.startswith("ws") else {}
+    assert await stage.call(SECRET, client=client, path=path, scheme=scheme, **kind) == status
+    if status == 403 and path != "/streams":
+        assert "unencrypted" in stage.text
+
+
+async def test_a_dialect_with_a_login_is_no_way_round_host_and_origin(stage: Stage) -> None:
+    stage.policy.logins = LOGINS
+    assert await stage.call(("host", "evil.example"), path="/api/v1/sessions") == 403
+    assert await stage.call(("origin", "http://evil.example"), path="/api/v1/sessions") == 403
+    assert (
+        await stage.call(("origin", "callboard://viewer"), path="/vnc-viewer/x", type="websocket", method="GET") == 200
+    )
 
 
 async def test_a_body_without_a_length_is_counted_while_it_comes(stage: Stage) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,3 +53,16 @@ def test_two_schemas_of_one_name_are_an_error() -> None:
     port = Port([dialect("a", "/a", schemas={"X": {"type": "object"}}), dialect("b", "", schemas={"X": {}})])
     with pytest.raises(ValueError, match="schemas/X"):
         port.openapi("Title", "1")
+
+
+def test_a_refusal_may_need_the_request_and_paths_with_a_login_are_known() -> None:
+    plain = dialect("streams", "/streams", "")
+    own = replace(
+        dialect("desktops", "/api/v1/", "/agent/"),
+        refuse_request=lambda scope, code, message: Response(f"{scope['path']} {code} {message}"),
+        login=True,
+    )
+    port = Port([plain, own])
+    assert port.logins == ("/api/v1/", "/agent/")
+    assert bytes(port.refuse({"type": "http", "path": "/agent/ws"}, "c", "m").body) == b"/agent/ws c m"
+    assert bytes(port.refuse({"type": "http", "path": "/streams"}, "c", "m").body) == b"streams c m"
