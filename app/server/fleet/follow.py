@@ -127,6 +127,8 @@ class _Follow:
         self._session_id = session_id
         self._known: deque[str] = deque(maxlen=LOG_LINES)
         self._ready = False
+        self._spoken = False
+        """Whether the agent ever answered; until then the broker's own lines stand in."""
         self._left = False
         self._question: Question | None = None
 
@@ -153,12 +155,12 @@ class _Follow:
             connection = self._logs.source(row)
             if connection is not None:
                 await self._listen(row, connection)
-            else:
+            elif not self._spoken:
                 self._merge(self._logs.own(row))
             if self._followed() and self._still():
                 await self.changed.wait()
         row = self._state.desktops.get(self._session_id)
-        if row is not None and (not self._ready or self._state.online(row.agent_id) is None):
+        if row is not None and not self._spoken:
             self._merge(self._logs.own(row))
         for follower in self.followers:
             follower.over = True
@@ -182,6 +184,7 @@ class _Follow:
                 answer = await question.next(within)
                 if not isinstance(answer, LogsData) or answer.error:
                     return
+                self._spoken = True
                 if question.dropped:
                     self._feed([f"… {question.dropped} messages of the agent skipped"])
                     question.dropped = 0
@@ -195,7 +198,8 @@ class _Follow:
                     return
         except TimeoutError:
             self._logs.silent(connection)
-            self._merge(self._logs.own(row))
+            if not self._spoken:
+                self._merge(self._logs.own(row))
         finally:
             self._question = None
             self._questions.close(question)
