@@ -16,24 +16,24 @@ No verb knows any of this. Nothing here paints; ``pending.py`` and the delegates
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QObject, Signal
 
 from app.errors import CallboardError
+from app.ui.bulk import STOPPED, Bulk, run_bulk
+from app.ui.hold_back import HoldBack, Key
+from app.ui.take_back import TakeBack
 from app.ui.unsent import UnsentActs
 from app.ui.verb import Command, Done, Losses, Pending, Verb
 
 if TYPE_CHECKING:
-    from app.models.undo import Act, Step, UndoStack
+    from app.models.undo import Step, UndoStack
     from app.ui.context import Context
 
     Run = Callable[[], Awaitable[Done]]
-
-UNDO_SHOWN_AFTER = 300
-"""Milliseconds: an undo that negotiates again may take seconds, and a key that shows nothing is pressed twice."""
 
 
 class Actions(QObject):
@@ -48,12 +48,16 @@ class Actions(QObject):
         super().__init__()
         self.verbs: dict[str, Verb] = {}
         self.commands: list[Command] = []
-        self.pending: dict[tuple[str, str], Pending] = {}
-        self.running: dict[tuple[str, str], float] = {}
+        self._hold = HoldBack(self)
+        self._hold.due.connect(self._send)
+        self.pending: dict[Key, Pending] = self._hold.waiting
+        self.running: dict[Key, float] = {}
+        self.bulks: list[Bulk] = []
+        """Acts on several objects that are under way, oldest first."""
         self.undo_stack = undo
+        self._back = TakeBack(self, undo, lambda: self.context, lambda: self.blocked)
         self.unsent = UnsentActs()
         self.blocked = "NOT LIVE: no broker yet"
-        self._timers: dict[tuple[str, str], QTimer] = {}
         self._pressed: dict[tuple[str, str], float] = {}
         self._context: Context | None = None
         self.confirm_panel: Callable[[Context, str, Losses, str], Any] | None = None
@@ -74,7 +78,7 @@ class Actions(QObject):
         if verb.name in self.verbs:
             raise ValueError(f"verb {verb.name} is declared twice")
         for other in self.of_kind(verb.kind):
-            if {verb.key, verb.panel_key} & {other.key, other.panel_key} - {""}:
+            if verb.name != other.pair and {verb.key, verb.panel_key} & {other.key, other.panel_key} - {""}:
                 raise ValueError(f"verbs {verb.name} and {other.name} share a key")
         self.verbs[verb.name] = verb
 
@@ -92,8 +96,7 @@ class Actions(QObject):
             return
         self.blocked = reason
         if reason:
-            for key in list(self.pending):
-                self._cancel(key, reason)
+            self._cancel(list(self.pending), reason)
         else:
             self.unsent.send(self.context)
         self.changed.emit()
@@ -131,14 +134,12 @@ class Actions(QObject):
         if reason:
             self.context.toast(f"{verb.label}: {reason}", tone="info")
             return reason
-        waiting = [one for one in ids if (name, one) in self.pending]
-        for one in waiting:
-            if panel:
-                self._take((name, one))
-            else:
-                self._send((name, one))
+        waiting = [(name, one) for one in ids if (name, one) in self.pending]
         if waiting and not panel:
+            self._send(waiting)
             return ""
+        for key in waiting:
+            self._take(key)
         good = [one for one in ids if not verb.applies(self.context, one)]
         if verb.instead is not None and verb.instead(self.context, good):
             return ""
@@ -146,39 +147,29 @@ class Actions(QObject):
         if tier == 2:
             self._ask(verb, good)
         elif tier == 1:
-            for one in good:
-                self._hold_back(verb, one)
+            self._hold_back(verb, good)
         else:
             for one in good:
                 self._run(verb, one)
         return ""
 
     def cancel_all(self) -> bool:
-        """Esc: cancel everything that waits. True when there was something."""
-        keys = list(self.pending)
-        for key in keys:
-            self._cancel(key, "Esc")
+        """Esc: cancel everything that waits, and stop what is done to many. True when there was something."""
+        keys, bulks = list(self.pending), [bulk for bulk in self.bulks if not bulk.stopped]
+        self._cancel(keys, "Esc")
+        for bulk in bulks:
+            bulk.stop()
         if keys:
             self.changed.emit()
-        return bool(keys)
+        return bool(keys or bulks)
 
     def undo(self) -> str:
-        """Ctrl+Z: cancel what waits; if nothing does, undo the last act. Returns its label, "" when there was none."""
-        if self.pending:
-            key = next(reversed(self.pending))
-            label = f"{self.pending[key].verb.label} {self.pending[key].name}"
-            self._cancel(key, "Ctrl+Z")
-            self.changed.emit()
-            return label
-        if self.blocked:
-            self.context.toast(f"Undo: {self.blocked}")
-            return ""
-        entry = self.undo_stack.pop_undo()
-        if entry is None:
-            self.context.toast("Nothing to undo")
-            return ""
-        label = entry.label
-        self.context.spawn(self._undo(entry), f"undo {label}")
+        """Ctrl+Z: cancel the newest press that waits; if none does, undo the last act. Its label, "" for none."""
+        if not self.pending:
+            return self._back.newest()
+        newest = self.pending[next(reversed(self.pending))]
+        label = self._cancel(self._hold.of_press(newest.press), "Ctrl+Z")
+        self.changed.emit()
         return label
 
     def pending_for(self, row_id: str) -> Pending | None:
@@ -189,13 +180,13 @@ class Actions(QObject):
         return None
 
     def cancel(self, pending: Pending) -> None:
-        """Cancel one act that waits."""
-        self._cancel((pending.verb.name, pending.id), "its Cancel button")
+        """Cancel a press that waits."""
+        self._cancel(self._hold.of_press(pending.press), "its Cancel button")
         self.changed.emit()
 
     def send_now(self, pending: Pending) -> None:
-        """Do not wait any longer for one act."""
-        self._send((pending.verb.name, pending.id))
+        """Do not wait any longer for a press."""
+        self._send(self._hold.of_press(pending.press))
 
     # -- the three tiers ---------------------------------------------------------------------------------------
 
@@ -207,16 +198,9 @@ class Actions(QObject):
         self._pressed.update({(verb.name, one): now for one in ids})  # a chattering key stays one press
         return kept
 
-    def _hold_back(self, verb: Verb, row_id: str) -> None:
+    def _hold_back(self, verb: Verb, ids: Sequence[str]) -> None:
         seconds = float(self.context.settings.get("hold_back_seconds"))
-        key = (verb.name, row_id)
-        self.pending[key] = Pending(verb, row_id, verb.object(self.context, row_id), seconds)
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setTimerType(Qt.TimerType.PreciseTimer)
-        timer.timeout.connect(lambda: self._send(key))
-        timer.start(int(seconds * 1000))
-        self._timers[key] = timer
+        self._hold.begin([Pending(verb, one, verb.object(self.context, one), seconds) for one in ids])
         self.changed.emit()
 
     def _ask(self, verb: Verb, ids: list[str]) -> None:
@@ -263,19 +247,23 @@ class Actions(QObject):
             self.context.toast(f"{verb.label} {verb.object(self.context, row_id)} is under way")
             return
         act = run or (lambda: verb.run(self.context, row_id))
-        self._begin(verb, row_id)
+        self.running[(verb.name, row_id)] = time.monotonic()
+        self.changed.emit()
         self.context.spawn(self._act(verb, row_id, act), f"{verb.label.lower()} {row_id}")
 
     def _run_all(self, verb: Verb, ids: list[str]) -> None:
         """One act on several objects: one after the other, told in one sentence, undone as one."""
-        ids = [one for one in ids if (verb.name, one) not in self.running]
-        for one in ids:
-            self._begin(verb, one)
-        self.context.spawn(self._act_on_all(verb, ids), f"{verb.label.lower()} {len(ids)}")
+        self.start_all(verb.name, {one: partial(verb.run, self.context, one) for one in ids})
 
-    def _begin(self, verb: Verb, row_id: str) -> None:
-        self.running[(verb.name, row_id)] = time.monotonic()
+    def start_all(self, name: str, acts: Mapping[str, Run]) -> None:
+        """Run ``acts``, by id, as one act of ``name``, for a verb that had to ask something first."""
+        verb = self.verbs[name]
+        ids = [one for one in acts if (name, one) not in self.running]
+        for one in ids:
+            self.running[(name, one)] = time.monotonic()
         self.changed.emit()
+        todo = [acts[one] for one in ids]
+        self.context.spawn(self._act_on_all(verb, ids, todo), f"{verb.label.lower()} {len(ids)}")
 
     async def _act(self, verb: Verb, row_id: str, run: Run) -> None:
         name = verb.object(self.context, row_id)
@@ -283,33 +271,61 @@ class Actions(QObject):
         if isinstance(done, CallboardError):
             self.context.toast(f"{verb.label} {name}: {done.message}", tone="error")
         else:
-            self._tell(done.text, done.tone, done.undo_label, done.undo)
+            self._back.tell(done.text, done.tone, done.undo_label, done.undo)
 
-    async def _act_on_all(self, verb: Verb, ids: list[str]) -> None:
+    async def _act_on_all(self, verb: Verb, ids: list[str], acts: list[Run]) -> None:
+        bulk = Bulk(verb.label, len(ids), self.changed.emit)
+        self.bulks.append(bulk)
+        try:
+            results = await run_bulk(self.context, verb, acts, bulk)
+        finally:
+            self.bulks.remove(bulk)
+            for one in ids:
+                self.running.pop((verb.name, one), None)
+            self.changed.emit()
         undos: list[Step] = []
         failed: list[str] = []
-        for one in ids:
-            name = verb.object(self.context, one)
-            done = await self._do(verb, one, partial(verb.run, self.context, one))
-            if isinstance(done, CallboardError):
-                failed.append(f"{name}: {done.message}")
-            elif done.undo is not None:
-                undos.append(done.undo)
-
-        async def undo_all() -> None:
-            while undos:
-                await undos[-1]()
-                undos.pop()
-
-        good = len(ids) - len(failed)
-        if good:
-            self._tell(
-                f"{verb.label}: {good} done", "good", f"{verb.label.lower()} {good}", undo_all if undos else None
-            )
+        left = 0
+        for one, done in zip(ids, results, strict=True):
+            self.finished.emit(verb.name, one, done)
+            if isinstance(done, Done):
+                undos.extend([done.undo] if done.undo is not None else [])
+            elif done.code == STOPPED:
+                left += 1
+            else:
+                failed.append(f"{verb.object(self.context, one)}: {done.message}")
+        good = len(ids) - len(failed) - left
+        tail = f", {left} not: stopped" if left else ""
+        if good or left:
+            label = f"{verb.label.lower()} {good}"
+            undo = partial(self._undo_all, verb, label, undos) if undos else None
+            self._back.tell(f"{verb.label}: {good} done{tail}", "good", label, undo)
         for words in failed[:3]:
             self.context.toast(f"{verb.label} {words}", tone="error")
         if len(failed) > 3:
             self.context.toast(f"{verb.label}: {len(failed) - 3} more failed, see History", tone="error")
+
+    async def _undo_all(self, verb: Verb, label: str, undos: list[Step]) -> None:
+        """Newest first; what could not be taken back stays for the next try."""
+
+        def act(step: Step) -> Run:
+            async def run() -> Done:
+                await step()
+                undos.remove(step)
+                return Done()
+
+            return run
+
+        bulk = Bulk(f"Undo {label}", len(undos), self.changed.emit)
+        self.bulks.append(bulk)
+        try:
+            results = await run_bulk(self.context, verb, [act(step) for step in reversed(undos)], bulk)
+        finally:
+            self.bulks.remove(bulk)
+            self.changed.emit()
+        for result in results:
+            if isinstance(result, CallboardError):
+                raise result
 
     async def _do(self, verb: Verb, row_id: str, run: Run) -> Done | CallboardError:
         result: Done | CallboardError
@@ -325,71 +341,47 @@ class Actions(QObject):
 
     def tell(self, text: str, label: str, undo: Step) -> None:
         """Say what a panel or a settings page did, with Undo and Ctrl+Z for it as for any verb."""
-        self._tell(text, "good", label, undo)
-
-    def _tell(self, text: str, tone: str, label: str, undo: Step | None) -> None:
-        """Say it, and offer to take it back where that is possible."""
-        if undo is None:
-            if text:
-                self.context.toast(text, tone=tone)
-            return
-        act = self.undo_stack.push(label, undo)
-        self.context.toast(text, undo=lambda: self._undo_this(act), tone=tone)
+        self._back.tell(text, "good", label, undo)
 
     # -- leaving the waiting line ------------------------------------------------------------------------------
 
-    def _send(self, key: tuple[str, str]) -> None:
-        pending = self._take(key)
-        if pending is not None:
-            reason = pending.verb.applies(self.context, pending.id)
+    def _send(self, keys: Sequence[Key]) -> None:
+        """The time of these is over, or the operator does not want to wait."""
+        good: list[str] = []
+        verb: Verb | None = None
+        for key in keys:
+            pending = self._take(key)
+            if pending is None:
+                continue
+            verb = pending.verb
+            reason = verb.applies(self.context, pending.id)
             if reason:
-                self.context.toast(f"{pending.verb.label} {pending.name}: {reason}")
-                self._record_cancelled(pending.verb, pending.id, reason, time.monotonic() - pending.started)
+                self.context.toast(f"{verb.label} {pending.name}: {reason}")
+                self._record_cancelled(verb, pending.id, reason, time.monotonic() - pending.started)
                 self.changed.emit()
             else:
-                self._run(pending.verb, pending.id)
+                good.append(pending.id)
+        if verb is not None and len(good) == 1:
+            self._run(verb, good[0])
+        elif verb is not None and good:
+            self._run_all(verb, good)
 
-    def _cancel(self, key: tuple[str, str], why: str) -> None:
-        pending = self._take(key)
-        if pending is not None:
-            self.context.toast(f"Cancelled: {pending.verb.label.lower()} {pending.name}")
+    def _cancel(self, keys: Sequence[Key], why: str) -> str:
+        """Cancel these; what was cancelled, in words."""
+        gone = [pending for key in keys if (pending := self._take(key)) is not None]
+        words = ""
+        for press in dict.fromkeys(pending.press for pending in gone):
+            some = [pending for pending in gone if pending.press == press]
+            words = f"{some[0].verb.label} {some[0].name if len(some) == 1 else len(some)}"
+            self.context.toast(f"Cancelled: {words[0].lower()}{words[1:]}")
+        for pending in gone:
             self._record_cancelled(pending.verb, pending.id, why, time.monotonic() - pending.started)
+        return words
 
-    def _take(self, key: tuple[str, str]) -> Pending | None:
-        timer = self._timers.pop(key, None)
-        if timer is not None:
-            timer.stop()
-            timer.deleteLater()
-        return self.pending.pop(key, None)
+    def _take(self, key: Key) -> Pending | None:
+        return self._hold.take(key)
 
     def _record_cancelled(self, verb: Verb, row_id: str, why: str, seconds: float) -> None:
         context = self.context
         before = verb.before(context, row_id) if verb.before else None
         self.unsent.cancelled(context, verb.name, verb.object(context, row_id), row_id, before, why, seconds)
-
-    # -- undo --------------------------------------------------------------------------------------------------
-
-    def _undo_this(self, act: Act) -> None:
-        """The Undo of a toast: that very act, whatever was done since."""
-        if self.blocked:
-            self.context.toast(f"Undo: {self.blocked}")
-        elif self.undo_stack.take(act):
-            self.context.spawn(self._undo(act), f"undo {act.label}")
-
-    async def _undo(self, act: Act) -> None:
-        label = act.label
-        slow = QTimer(self)
-        slow.setSingleShot(True)
-        slow.timeout.connect(lambda: self.context.toast(f"Undoing: {label}"))
-        slow.start(UNDO_SHOWN_AFTER)
-        try:
-            await act.run()
-        except CallboardError as error:
-            if not getattr(error, "status", 1):
-                self.undo_stack.put_back(act)
-            self.context.toast(f"Undo {label}: {error.message}", tone="error")
-        else:
-            self.context.toast(f"Undone: {label}", tone="good")
-        finally:
-            slow.stop()
-            slow.deleteLater()

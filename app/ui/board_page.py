@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QGuiApplication, QKeyEvent, QKeySequence
+from PySide6.QtGui import QGuiApplication, QKeyEvent
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QVBoxLayout, QWidget
 
 from app.models.filter import QueryError
@@ -18,20 +18,21 @@ from app.models.tables.live import LiveTable
 from app.ui.details import DetailsPane, Section
 from app.ui.empty import EmptyText
 from app.ui.filter_box import FilterBox
-from app.ui.keymap_overlay import key_name
 from app.ui.page import Page
 from app.ui.table_view import TableView
 from app.ui.theme import Theme
 from app.ui.verb_button import VerbButton
+from app.ui.verb_keys import MIXED, fill_menu, meant, of_key, pressed_text
 
 if TYPE_CHECKING:
     from app.ui.context import Context
+    from app.ui.verb import Verb
 
 
 class BoardPage(Page):
-    """See the module's docstring. ``kind`` is the kind of verb, ``name`` the key of what is remembered."""
+    """See the module's docstring. ``kinds`` are the kinds of verb, ``name`` the key of what is remembered."""
 
-    kind: ClassVar[str] = ""
+    kinds: ClassVar[tuple[str, ...]] = ()
     name: ClassVar[str] = ""
 
     def __init__(self, context: Context, table: LiveTable, view: TableView) -> None:
@@ -59,11 +60,8 @@ class BoardPage(Page):
         self.filter.setMaximumWidth(780)
         self.head.addWidget(self.filter, 3)
         self.head.addStretch(1)
-        for verb in self.context.actions.of_kind(self.kind):
-            if verb.button:
-                button = VerbButton(self.context, verb, self.view.targets)
-                self.buttons.append(button)
-                self.head.addWidget(button)
+        for kind in self.kinds:
+            self._build_buttons(self.context.actions.of_kind(kind))
         self.middle = QVBoxLayout()
         self.middle.setContentsMargins(0, 0, 0, 0)
         self.middle.setSpacing(0)
@@ -81,6 +79,26 @@ class BoardPage(Page):
         self.column.setSpacing(0)
         self.column.addLayout(self.head)
         self.column.addWidget(self.split, 1)
+
+    def _build_buttons(self, verbs: Sequence[Verb]) -> None:
+        """One button for each verb that has one; two that take each other back share theirs."""
+        shared: dict[str, VerbButton] = {}
+        for verb in verbs:
+            if verb.pair in shared:
+                shared[verb.pair].add(verb)
+            elif verb.button:
+                button = shared[verb.name] = VerbButton(self.context, verb, self.view.targets)
+                self.buttons.append(button)
+                self.head.addWidget(button)
+
+    def kind_of(self, row_id: str) -> str:
+        """Which kind of verb a row takes."""
+        return self.kinds[0]
+
+    def kind_of_all(self, ids: Sequence[str]) -> str:
+        """The one kind of all these rows; "" when they are of several."""
+        found = {self.kind_of(one) for one in ids}
+        return found.pop() if len(found) == 1 else ("" if found else self.kinds[0])
 
     def _connect(self) -> None:
         view, actions = self.view, self.context.actions
@@ -155,8 +173,10 @@ class BoardPage(Page):
 
     def refresh(self) -> None:
         """Buttons, countdowns and details; called a few times a second by the window, and when something changed."""
-        hidden = self.model.hidden_marks()
+        hidden, ids = self.model.hidden_marks(), self.view.targets()
+        kind = self.kind_of_all(ids)
         for button in self.buttons:
+            button.setVisible(button.verb.kind == (kind or self.kinds[0]))
             button.refresh(hidden)
         self.view.set_blocked(bool(self.context.actions.blocked))
         if not self.model.rowCount():
@@ -197,28 +217,31 @@ class BoardPage(Page):
         """Run the verb on that key for what is marked or current."""
         if event.isAutoRepeat():
             return False
-        modifiers = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
-        pressed = QKeySequence(event.key() | modifiers.value).toString(QKeySequence.SequenceFormat.PortableText)
-        for verb in self.context.actions.of_kind(self.kind):
-            if pressed and pressed in (verb.key, verb.panel_key):
-                ids = self.view.targets()
-                self.context.actions.press(verb.name, ids, panel=pressed == verb.panel_key)
-                self.refresh()
-                return True
-        return False
+        actions, ids = self.context.actions, self.view.targets()
+        pressed = pressed_text(event)
+        found = of_key(actions, self.kinds, pressed)
+        if not found:
+            return False
+        kind = self.kind_of_all(ids)
+        if not kind:
+            self.context.toast(f"{found[0].label}: {MIXED}")
+            return True
+        verbs = [verb for verb in found if verb.kind == kind]
+        if not verbs:
+            self.context.toast(f"{found[0].label}: {self.not_for(kind)}")
+            return True
+        verb = meant(actions, verbs, ids)
+        actions.press(verb.name, ids, panel=pressed == verb.panel_key)
+        self.refresh()
+        return True
+
+    def not_for(self, kind: str) -> str:
+        """Why a verb of another kind of row is not for this one."""
+        return f"not for a {kind}"
 
     def fill_menu(self, menu: QMenu, ids: Sequence[str]) -> None:
         """Every verb of these objects, with its key, and the reason where it cannot be done."""
-        for verb in self.context.actions.of_kind(self.kind):
-            reason = self.context.actions.why_not(verb.name, ids)
-            words = verb.label if not reason else f"{verb.label}: {reason}"
-            action = QAction(words.replace("&", "&&"), menu)
-            action.setEnabled(not reason)
-            if verb.key:
-                action.setText(f"{action.text()}\t{key_name(verb.key)}")
-            bound = list(ids)
-            action.triggered.connect(lambda _=False, name=verb.name, bound=bound: self._press(name, bound))
-            menu.addAction(action)
+        fill_menu(menu, self.context.actions, self.kind_of_all(ids), ids, self._press)
         menu.addSeparator()
         menu.addAction("Details\tEnter", self.toggle_details)
 

@@ -1,6 +1,7 @@
 """Which broker this console shows, and the way to it: the embedded one, started and watched, or a remote one.
 
-Owns the ``BrokerClient`` of the context and the one ``FeedClient`` that fills the store. A gap that the store finds
+A remote one is reached with its console token, or by logging in as a user: the password is in the keyring, the login is
+renewed before it ends (``app/client/login.py``), and what is wrong with it stands on the strip. Owns the ``BrokerClient`` of the context and the one ``FeedClient`` that fills the store. A gap that the store finds
 leads to a new snapshot. Used by ``console.py`` alone. Imports nothing heavy: httpx and
 websockets come when first used, after the window has been painted.
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from app.client.feed import FeedClient, Link
+    from app.client.login import Login
     from app.client.process import BrokerState
     from app.contract import FeedMessage
     from app.ui.context import Context
@@ -34,6 +36,8 @@ class Connection:
         self._watch: asyncio.Task[None] | None = None
         self._remote = ""
         self._link_read_only = ""
+        self._login: Login | None = None
+        self._logging_in: asyncio.Task[None] | None = None
         self.state = Connected()
 
     @property
@@ -45,6 +49,7 @@ class Connection:
         """Find or start this machine's broker, and show it."""
         if self._remote:
             self._forget()
+        self._end_login()
         self._remote = ""
         self.state = Connected(name="this machine", text="Looking for the broker")
         from app.client.process import EmbeddedBroker
@@ -59,9 +64,14 @@ class Connection:
         """Show the broker at ``url``; the embedded one, if it runs, goes on."""
         if url != self._remote:
             self._forget()
+        self._end_login()
         self._remote = url
         self.state = Connected(name=url, text=f"Connecting to {url}", remote=True)
-        self._context.spawn(self._attach_remote(url), f"connect to {url}")
+        user = remote_user(self._context, url)
+        if user:
+            self._begin_login(url, user)
+        else:
+            self._context.spawn(self._attach_remote(url), f"connect to {url}")
 
     def resync(self) -> None:
         """F5: everything afresh."""
@@ -77,6 +87,42 @@ class Connection:
         """Rows, ghosts and acts of the last broker are nothing on the next."""
         self._context.store.forget()
         self._context.actions.undo_stack.clear()
+
+    # -- a login -----------------------------------------------------------------------------------------------
+
+    def _begin_login(self, url: str, user: str) -> None:
+        from app.client.login import Login
+
+        def renewed(token: str) -> None:
+            if self._remote == url:
+                self._use_token(url, token)
+
+        def troubled(text: str) -> None:
+            if self._remote == url:
+                self._context.notice("login", text)
+
+        password = self._context.passwords.get((url, user))
+        self._login = Login(url, user, renewed, troubled, password=password)
+        self._logging_in = self._context.spawn(self._login.run(), f"the login at {url}")
+
+    def _end_login(self) -> None:
+        """Log out of the last broker, and renew nothing any more."""
+        login, self._login = self._login, None
+        task, self._logging_in = self._logging_in, None
+        if task is not None:
+            task.cancel()
+        self._context.notice("login", "")
+        if login is not None:
+            self._context.spawn(login.log_out(), "log out")
+
+    def _use_token(self, url: str, token: str) -> None:
+        """The first login connects; a later one only replaces the token that both connections carry."""
+        client, feed = self._context.client, self._feed
+        if client is None or client.base_url != url.rstrip("/") or client.token is None or feed is None:
+            self._attach(url, token)
+            return
+        client.token = token
+        feed.renew(token)
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -126,8 +172,16 @@ class Connection:
     def _on_link(self, link: Link) -> None:
         store = self._context.store
         store.set_link(link.state, link.since, link.text)
+        if link.code == "refused" and self._login is not None:
+            self._login.renew_now()
         if link.state == "live" and not store.in_step and self._feed is not None:
             self._feed.resync()  # it was silent and speaks again: what it said meanwhile is not known to be whole
         if self._remote:
             read_only = link.text or "This broker is read only for this console" if link.read_only else ""
             self.state = Connected(self._remote, link.text if link.state != "live" else "", read_only, remote=True)
+
+
+def remote_user(context: Context, url: str) -> str:
+    """Who logs in at a remote broker; "" for one that is reached with its console token."""
+    entries = (entry for entry in context.settings.get("brokers") if isinstance(entry, dict))
+    return next((str(entry.get("user") or "") for entry in entries if entry.get("url") == url), "")

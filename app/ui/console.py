@@ -42,6 +42,7 @@ from app.ui.strip_words import strip_state
 from app.ui.theme import Theme
 
 if TYPE_CHECKING:
+    from app.ui.pages.agents import AgentsPage
     from app.ui.pages.streams import StreamsPage
 
 FAILURES_SHOWN = 3
@@ -103,6 +104,8 @@ class Console:
         window.resync_wanted.connect(self.connection.resync)
         window.declare_page("Streams", "Ctrl+1", self._streams)
         window.declare_page("Sessions", "Ctrl+2", self._sessions)
+        window.declare_page("Agents", "Ctrl+3", self._agents)
+        window.declare_page("Wall", "Ctrl+0", self._wall)
         window.declare_page("History", "Ctrl+7", self._history)
         window.declare_page("Settings", "Ctrl+9", self._settings, at_foot=True)
         self._clock = QTimer(window)
@@ -121,6 +124,16 @@ class Console:
 
         return SessionsPage(self.context)
 
+    def _agents(self) -> Page:
+        from app.ui.pages.agents import AgentsPage
+
+        return AgentsPage(self.context)
+
+    def _wall(self) -> Page:
+        from app.ui.pages.wall import WallPage
+
+        return WallPage(self.context)
+
     def _history(self) -> Page:
         from app.ui.pages.history import HistoryPage
 
@@ -135,6 +148,11 @@ class Console:
     def streams(self) -> StreamsPage:
         """The Streams page, once it is made."""
         return cast("StreamsPage", self.window.pages["Streams"])
+
+    @property
+    def agents(self) -> AgentsPage:
+        """The Agents page, once it is made."""
+        return cast("AgentsPage", self.window.pages["Agents"])
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -157,6 +175,7 @@ class Console:
         os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
         await imported("numpy", "pyqtgraph")
         self.streams.build_plots()
+        self.agents.build_plots()
         settle_memory()
         await self.closed.wait()
         self.window.hide()
@@ -180,6 +199,8 @@ class Console:
         self.series.sample()
         if "Streams" in self.window.pages:
             self.streams.second()
+        if "Agents" in self.window.pages:
+            self.agents.second()
 
     def _board_changed(self) -> None:
         """The board became live, or stopped being so: say it at once rather than at the next refresh."""
@@ -189,7 +210,9 @@ class Console:
 
     def strip_state(self) -> StripState:
         """What the strip says now."""
-        return strip_state(self.store, self.connection.state, self.failures, self.context.operator)
+        return strip_state(
+            self.store, self.connection.state, self.failures, self.context.operator, self.context.notices
+        )
 
     # -- what the context offers -------------------------------------------------------------------------------
 
@@ -268,7 +291,12 @@ class Console:
         """With live rows on a broker of our own: ask in place what is to become of it. That of a demo ends anyway."""
         embedded = self.context.embedded
         ours = embedded is not None and embedded.state.state == "running" and not self.connection.is_remote
-        if self._leaving or self._demo or not ours or not (self.store.streams or self.store.sessions):
+        if (
+            self._leaving
+            or self._demo
+            or not ours
+            or not (self.store.streams or self.store.sessions or self.store.desktops)
+        ):
             self._leave()
             return True
         from app.ui.dialogs.quit_panel import QuitPanel

@@ -29,6 +29,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from app.errors import Unavailable
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -88,3 +90,21 @@ class Context:
     """The broker that this console starts and watches; None with ``--broker``. Settings restarts and stops it."""
     tokens: dict[str, str] = field(default_factory=dict)
     """Tokens of remote brokers by base URL, for this run: what the keyring could not keep, asked before it."""
+    passwords: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The same for passwords, by base URL and user."""
+    notices: dict[str, str] = field(default_factory=dict)
+    """Sentences that stand on the strip until they are taken back, by what they are about: a login that failed."""
+
+    @property
+    def connected(self) -> BrokerClient:
+        """The client, for whoever acts; raises ``Unavailable`` in words where there is none."""
+        if self.client is None:
+            raise Unavailable("No broker is connected, so nothing was sent.")
+        return self.client
+
+    def notice(self, about: str, text: str) -> None:
+        """Put a sentence on the strip, or take it back with ""."""
+        if text:
+            self.notices[about] = text
+        else:
+            self.notices.pop(about, None)

@@ -20,8 +20,6 @@ from app.ui.shapes import draw_shape
 from app.ui.theme import Theme
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from app.models.tables.columns import Column, Item
     from app.models.tables.rows import RowTable
     from app.ui.table_view import TableView
@@ -36,6 +34,9 @@ _ELIDE = Qt.TextElideMode.ElideRight
 ALIGN = {"left": _LEFT, "right": _RIGHT, "center": _CENTER}
 WIDTHS_KEPT = 20_000
 INDENT = 18
+BAR_NUMBER = 34
+"""Pixels that the number beside a bar has at least, so that bars of one column end in one line."""
+NEARLY_FULL = 0.9
 MOST_COUNTED = 999
 
 
@@ -85,7 +86,11 @@ class CellDelegate(QStyledItemDelegate):
         elif kind == "ttl":
             self._ttl(painter, rect, model, item, column)
         elif kind == "spark":
-            self._spark(painter, rect, model.spark_of(item))
+            self._spark(painter, rect, model, item)
+        elif kind == "bar":
+            self._bar(painter, rect, model, item, column)
+        elif kind == "drain":
+            self._drain(painter, rect, model, item, column)
         elif kind == "button":
             self._button(painter, rect, model, item, column, row)
         elif view.grouped and column.key == view.group_column:
@@ -218,22 +223,58 @@ class CellDelegate(QStyledItemDelegate):
         painter.setPen(theme.color("text2" if token == "text3" else token))
         painter.drawText(QRect(bar.right() + 2, rect.y(), 22, rect.height()), _RIGHT, number)
 
-    def _spark(self, painter: QPainter, rect: QRect, values: Sequence[float]) -> None:
+    def _spark(self, painter: QPainter, rect: QRect, model: RowTable, item: Item) -> None:
+        values = model.spark_of(item)
         if len(values) < 2:
             return
         theme = self.theme
         left, right = rect.x() + PAD, rect.right() - PAD
         top, height = rect.y() + 4, rect.height() - 8
-        step = (right - left) / max(23, len(values) - 1)
+        step = (right - left) / max(model.spark_steps, len(values) - 1)
         x0 = right - step * (len(values) - 1)
         points = [
-            QPointF(x0 + step * i, top + height * (1 - min(1.0, value / STREAM_TTL)))
+            QPointF(x0 + step * i, top + height * (1 - min(1.0, value / model.spark_full)))
             for i, value in enumerate(values)
             if not isnan(value)
         ]
-        late = values[-1] > LATE_AFTER
-        painter.setPen(QPen(theme.color("stale" if late else "text3"), 1))
+        high = values[-1] > model.spark_high
+        painter.setPen(QPen(theme.color(model.spark_color if high else "text3"), 1))
         painter.drawPolyline(QPolygonF(points))
+
+    def _bar(self, painter: QPainter, rect: QRect, model: RowTable, item: Item, column: Column) -> None:
+        """How full something is, and the number; what is nearly full is bright."""
+        share = column.share(item, model.moment) if column.share is not None and item.ghost is None else None
+        text = model.cell(item, column)
+        if share is None:
+            self._text(painter, rect, text, item, column)
+            return
+        theme = self.theme
+        painter.setFont(self._body)
+        number = max(BAR_NUMBER, self._width(text, self._metrics, False))
+        bar = QRect(rect.x() + PAD, rect.y() + rect.height() // 2 - 2, rect.width() - 3 * PAD - number, 5)
+        high = share >= NEARLY_FULL
+        if bar.width() > 8:
+            painter.fillRect(bar, theme.color("bar"))
+            full = QRect(bar.x(), bar.y(), round(bar.width() * min(1.0, share)), bar.height())
+            painter.fillRect(full, theme.color("text" if high else "text3"))
+        painter.setPen(theme.color("text" if high else "text2"))
+        painter.drawText(rect.adjusted(PAD, 0, -PAD, 0), _RIGHT, text)
+
+    def _drain(self, painter: QPainter, rect: QRect, model: RowTable, item: Item, column: Column) -> None:
+        """The progress of a drain in words, and as a line below them; what is stuck is a fault."""
+        text = model.cell(item, column)
+        share = column.share(item, model.moment) if column.share is not None else None
+        if not text or share is None:
+            return
+        theme = self.theme
+        painter.setFont(self._body)
+        painter.setPen(theme.color("fault" if text.startswith("STUCK") else "text"))
+        room = rect.width() - 2 * PAD
+        painter.drawText(rect.adjusted(PAD, 0, -PAD, -2), _LEFT, self._metrics.elidedText(text, _ELIDE, room))
+        whole = min(room, self._width(text, self._metrics, False))
+        line = QRect(rect.x() + PAD, rect.bottom() - 2, whole, 2)
+        painter.fillRect(line, theme.color("bar"))
+        painter.fillRect(QRect(line.x(), line.y(), int(whole * share), 2), theme.color("held"))
 
     def _chips(self, painter: QPainter, rect: QRect, text: str, item: Item) -> None:
         if not text:

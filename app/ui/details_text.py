@@ -110,7 +110,7 @@ def _life(row: StreamRow, now: float, ghost: Ghost | None, ttl: float) -> list[L
     if ghost is None:
         lines.append(Line("TTL left", f"{max(0.0, row.expires_at - now):.0f} s of {ttl:.0f} s"))
     else:
-        lines.append(_end(ghost, now))
+        lines.append(ended_line(ghost, now))
     return lines
 
 
@@ -120,7 +120,7 @@ def _session_life(store: Store, row: SessionRow, now: float, ghost: Ghost | None
     told = "never by the consumer itself" if heard is None else f"{clock_text(heard, now)}, {age_text(now - heard)} ago"
     lines.append(Line("Last heard", told))
     if ghost is not None:
-        lines.append(_end(ghost, now))
+        lines.append(ended_line(ghost, now))
         return lines
     lines.append(Line("TTL left", f"{max(0.0, row.expires_at - now):.0f} s of {SESSION_TTL:.0f} s"))
     hold = store.hold_of(row.id)
@@ -135,7 +135,8 @@ def _session_life(store: Store, row: SessionRow, now: float, ghost: Ghost | None
     return lines
 
 
-def _end(ghost: Ghost, now: float) -> Line:
+def ended_line(ghost: Ghost, now: float) -> Line:
+    """When and why a ghost went."""
     words = f"{clock_text(ghost.at, now)}, {age_text(now - ghost.at)} ago: {ghost.cause}"
     return Line("Ended", f"{words}. {plain(ghost.text)}" if ghost.text and ghost.text not in words else words)
 

@@ -22,7 +22,13 @@ GUARDS = {
     1: "sent after 3 s; Esc cancels, a second press sends now",
     2: "asks in place, then hold 1.5 s",
 }
-KINDS = {"stream": "On a stream", "session": "On a session", "history": "On a row of the history"}
+KINDS = {
+    "stream": "On a stream",
+    "session": "On a session of a stream",
+    "agent": "On an agent",
+    "desktop": "On a desktop",
+    "history": "On a row of the history",
+}
 KEY_NAMES = {"Return": "Enter", "Del": "Delete", "Shift+Del": "Shift+Delete", "Esc": "Esc"}
 
 

@@ -144,6 +144,7 @@ class MainWindow(QWidget):
         self._key("details", "Details of the row, or close them", ("Enter",), "Table", None)
         self._key("mark", "Mark the row; Ctrl+Space marks the range", ("Space",), "Table", None)
         self._key("mark_all", "Mark all that pass the filter", ("Ctrl+A",), "Table", None)
+        self._key("logs", "Log of the desktop, below the table", ("F4",), "Table", self.show_logs)
         self._key("export", "Export what is filtered (CSV, JSON)", ("Ctrl+E",), "Table", self.export)
         self._key("keys", "This map", ("F1",), "Everywhere", self.overlay.toggle)
         self._key("resync", "Ask the broker for everything afresh", ("F5",), "Everywhere", self.resync)
@@ -217,6 +218,10 @@ class MainWindow(QWidget):
         waits = bool(self.context.actions.pending)
         if self.context.actions.undo() and not waits:
             self.toasts.drop_undo()
+
+    def show_logs(self) -> None:
+        """F4."""
+        self.page.show_logs()
 
     def export(self) -> None:
         """Ctrl+E."""

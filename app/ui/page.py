@@ -1,4 +1,4 @@
-"""The base of the four pages, and what the main window asks of one.
+"""The base of the pages, and what the main window asks of one.
 
 A page is made once with its ``Context`` and lives as long as the window; the window calls ``activate()`` when it
 comes to the front and ``deactivate()`` when it leaves: a page in the back does not repaint, does not query and
@@ -84,6 +84,10 @@ class Page(QWidget):
 
     def toggle_details(self) -> None:
         """Enter: open or close the details pane."""
+
+    def show_logs(self) -> None:
+        """F4: the log of the current row, where rows have one."""
+        self.context.toast("Log: desktops have one; select one on Sessions")
 
     def export(self) -> None:
         """Ctrl+E: export what is filtered."""

@@ -115,11 +115,16 @@ class Plot(QWidget):
         self._color(pg)
 
     def show_values(self, x: Any, values: Any, words: str) -> None:
-        """New numbers; the y range only moves when they leave it or fill less than a third of it."""
+        """New numbers over one time axis."""
+        self.show_curves([(x, series) for series in values], words)
+
+    def show_curves(self, curves: Any, words: str, top: float | None = None) -> None:
+        """New numbers, each curve over its own times; ``top`` fixes the y range, which else only moves when they leave
+        it or fill less than a third of it."""
         if self.value.text() != words:
             self.value.setText(words)
         peak = 0.0
-        for curve, drawn, series in zip(self.curves, self._items, values, strict=True):
+        for curve, drawn, (x, series) in zip(self.curves, self._items, curves, strict=True):
             known = series == series
             if curve.shape != "line":
                 known &= series > 0
@@ -134,8 +139,9 @@ class Plot(QWidget):
                 drawn.setData(x[known], series[known])
             else:
                 drawn.setData(x, series)
-        if peak > self._top or peak < self._top / 3 or self._top == 0.0:
-            self._top = _round_up(peak)
+        wanted = top if top is not None else _round_up(peak)
+        if wanted != self._top and (top is not None or not self._top / 3 <= peak <= self._top or self._top == 0.0):
+            self._top = wanted
             self._plot.getPlotItem().getViewBox().setRange(yRange=(0, self._top * 1.15), padding=0)
             self._plot.getPlotItem().getAxis("left").setTicks([_ticks(self._top), []])
 

@@ -122,28 +122,55 @@ class Rail(QWidget):
 def icon(title: str) -> QPainterPath:
     """A 14 px line drawing for a page."""
     path = QPainterPath()
-    if title == "Streams":
-        path.addEllipse(QPointF(7, 7), 1.6, 1.6)
-        for radius in (4.2, 7.0):
-            box = QRectF(7 - radius, 7 - radius, 2 * radius, 2 * radius)
-            for start in (-45, 135):
-                path.arcMoveTo(box, start)
-                path.arcTo(box, start, 90)
-    elif title == "Sessions":
-        path.addEllipse(QRectF(0, 4, 6, 6))
-        path.addEllipse(QRectF(8.5, 4, 6, 6))
-        path.moveTo(6, 7)
-        path.lineTo(8.5, 7)
-    elif title == "History":
-        path.addEllipse(QRectF(0.5, 0.5, 13, 13))
-        path.moveTo(7, 3.5)
-        path.lineTo(7, 7.5)
-        path.lineTo(10, 9)
-    else:
-        for y, knob in ((2.5, 9.5), (7.0, 4.0), (11.5, 8.0)):
-            path.moveTo(0, y)
-            path.lineTo(knob - 1.8, y)
-            path.addEllipse(QPointF(knob, y), 1.8, 1.8)
-            path.moveTo(knob + 1.8, y)
-            path.lineTo(14, y)
+    ICONS.get(title, _sliders)(path)
     return path
+
+
+def _waves(path: QPainterPath) -> None:
+    path.addEllipse(QPointF(7, 7), 1.6, 1.6)
+    for radius in (4.2, 7.0):
+        box = QRectF(7 - radius, 7 - radius, 2 * radius, 2 * radius)
+        for start in (-45, 135):
+            path.arcMoveTo(box, start)
+            path.arcTo(box, start, 90)
+
+
+def _link(path: QPainterPath) -> None:
+    path.addEllipse(QRectF(0, 4, 6, 6))
+    path.addEllipse(QRectF(8.5, 4, 6, 6))
+    path.moveTo(6, 7)
+    path.lineTo(8.5, 7)
+
+
+def _rack(path: QPainterPath) -> None:
+    for y in (1.0, 5.5, 10.0):
+        path.addRect(QRectF(0.5, y, 13, 3.2))
+        path.moveTo(10.2, y + 1.6)
+        path.lineTo(11.4, y + 1.6)
+
+
+def _tiles(path: QPainterPath) -> None:
+    for x in (0.5, 7.5):
+        for y in (1.5, 7.5):
+            path.addRect(QRectF(x, y, 6, 5))
+
+
+def _clock(path: QPainterPath) -> None:
+    path.addEllipse(QRectF(0.5, 0.5, 13, 13))
+    path.moveTo(7, 3.5)
+    path.lineTo(7, 7.5)
+    path.lineTo(10, 9)
+
+
+def _sliders(path: QPainterPath) -> None:
+    for y, knob in ((2.5, 9.5), (7.0, 4.0), (11.5, 8.0)):
+        path.moveTo(0, y)
+        path.lineTo(knob - 1.8, y)
+        path.addEllipse(QPointF(knob, y), 1.8, 1.8)
+        path.moveTo(knob + 1.8, y)
+        path.lineTo(14, y)
+
+
+ICONS: dict[str, Callable[[QPainterPath], None]] = {
+    "Streams": _waves, "Sessions": _link, "Agents": _rack, "Wall": _tiles, "History": _clock,
+}  # fmt: skip

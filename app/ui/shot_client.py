@@ -16,6 +16,7 @@ from app.client.api import ApiError
 from app.client.destination import Destinations
 from app.client.shapes import AccessView, ApiKey, BrokerView, NewApiKey, Offer, Page, Stream
 from app.contract import AuditRow, Gone, HistoryRow, HoldRow
+from app.ui.shot_people import StillFleet
 from app.ui.shot_venue import DAY, NOW, PRESETS, STREAMS, Venue, session_id, session_row, stream_id, stream_rows
 
 CONSUMERS = (
@@ -36,6 +37,7 @@ class StillClient:
         self.venue = venue
         self.refusal: ApiError | None = None
         self.destinations = Destinations()
+        self.fleet = StillFleet(venue)
 
     async def request(self, stream_id: str, *, consumer_id: str, consumer_address: str, **_rest: Any) -> Offer:
         """An offer and its session, or the refusal of this picture."""
@@ -120,7 +122,7 @@ class StillClient:
         """What the broker says of itself."""
         return BrokerView(
             pid=4711, version="0.1.0", name="Grand Theatre", started_at=NOW - 9500, host="0.0.0.0",  # noqa: S104
-            data_dir="/home/kim/.local/share/callboard", protocol=1,
+            data_dir="/home/kim/.local/share/callboard", protocol=2,
             urls={"main": "http://127.0.0.1:8080", "nats": "nats://127.0.0.1:4222"},
         )  # fmt: skip
 

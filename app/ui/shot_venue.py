@@ -191,8 +191,14 @@ class Venue:
         self.streams: list[StreamRow] = []
         self.sessions: list[SessionRow] = []
 
-    def open(self, streams: Sequence[StreamRow] | None = None, *, sessions: bool = True) -> None:
-        """Hello and snapshot of the whole house, or of ``streams`` alone."""
+    def open(
+        self,
+        streams: Sequence[StreamRow] | None = None,
+        *,
+        sessions: bool = True,
+        fleet: dict[str, list[Row]] | None = None,
+    ) -> None:
+        """Hello and snapshot of the whole house, or of ``streams`` alone; ``fleet`` are rows of ``shot_fleet``."""
         self.streams = list(stream_rows() if streams is None else streams)
         holds: list[HoldRow] = []
         if sessions and self.streams:
@@ -204,6 +210,7 @@ class Venue:
             "stream": [*self.streams], "session": [*self.sessions], "hold": [*holds],
             "preset": [*PRESETS] if self.streams else [], "type": [*type_rows()], "health": [*health_rows()],
         }  # fmt: skip
+        rows.update(fleet or {})
         for part in snapshot_parts(rows, self.seq):
             store.receive(part)
         self.beat()

@@ -92,6 +92,7 @@ class Studio:
         from app.ui.console import confirm_panel
         from app.ui.context import Context
         from app.ui.main_window import MainWindow
+        from app.ui.pages.agents import AgentsPage
         from app.ui.pages.history import HistoryPage
         from app.ui.pages.sessions import SessionsPage
         from app.ui.pages.settings import SettingsPage
@@ -137,9 +138,10 @@ class Studio:
         self.window.strip_state = self.strip_state
         self.streams = StreamsPage(self.context, self.series)
         self.sessions = SessionsPage(self.context)
+        self.agents = AgentsPage(self.context)
         self.history = HistoryPage(self.context)
         self.settings = SettingsPage(self.context)
-        for page in (self.streams, self.sessions, self.history):
+        for page in (self.streams, self.sessions, self.agents, self.history):
             self.window.add_page(page)
         self.window.add_page(self.settings, at_foot=True)
 
@@ -157,13 +159,14 @@ class Studio:
         self.window.start()
         self.window.show()
         self.streams.build_plots()
+        self.agents.build_plots()
         self.settle()
 
     def strip_state(self) -> Any:
         """What the strip says, at the picture's time of day."""
         from app.ui.strip_words import strip_state
 
-        state = strip_state(self.store, self.connected, self.failures, self.context.operator)
+        state = strip_state(self.store, self.connected, self.failures, self.context.operator, self.context.notices)
         return replace(state, clock=time.strftime("%H:%M:%S", time.localtime(time.time())))
 
     def spawn(self, coro: Coroutine[Any, Any, Any], _name: str) -> None:

@@ -6,7 +6,7 @@ Serves console rule 1: "NOT LIVE since hh:mm:ss", "TAKE DOWN since hh:mm:ss: NAT
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.contract import HealthRow
@@ -31,7 +31,7 @@ class Connected:
 
 
 def strip_state(
-    store: Store, connected: Connected, failures: Sequence[str], operator: str, notes: Sequence[str] = ()
+    store: Store, connected: Connected, failures: Sequence[str], operator: str, notices: Mapping[str, str] | None = None
 ) -> StripState:
     """Everything for one refresh of the strip."""
     not_live = "" if store.live else not_live_text(store, connected)
@@ -40,8 +40,8 @@ def strip_state(
         age=store.feed_age(),
         live=store.live,
         not_live=not_live,
-        problems=(*(problem_text(part) for part in store.broken_parts()), *failures),
-        notes=tuple(note for note in (connected.read_only, *warnings(store), *notes) if note),
+        problems=(*(problem_text(part) for part in store.broken_parts()), *failures, *(notices or {}).values()),
+        notes=tuple(note for note in (connected.read_only, *warnings(store)) if note),
         blocked=not_live or connected.read_only,
         operator=operator,
         clock=time.strftime("%H:%M:%S"),

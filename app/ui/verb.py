@@ -59,6 +59,11 @@ class Verb:
     """Opens what has to be asked first, and answers True when it did; the act then does not run."""
     help: str = ""
     many: bool = True
+    pair: str = ""
+    """Name of the verb that takes this one back (drain, undrain): both share a key and a button, and whichever applies
+    to what is selected is meant."""
+    paced: bool = False
+    """Counts against the broker's limits for clients: several at once go at the pace of those."""
     button: str = ""
     """``primary``, ``danger`` or ``plain``: a button of the page; "" only in the menu."""
 
@@ -83,6 +88,8 @@ class Pending:
     name: str
     seconds: float
     started: float = field(default_factory=time.monotonic)
+    press: int = 0
+    """Number of the press that it came with: what came with one press is sent together."""
 
     @property
     def left(self) -> float:

@@ -1,4 +1,7 @@
-"""A button for a verb: its words, whether it can be pressed and why not, all from the declaration in ``verbs.py``."""
+"""A button for a verb: its words, whether it can be pressed and why not, all from the declaration in ``verbs.py``.
+
+Two verbs that take each other back share a button, which is whichever of them applies.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from PySide6.QtWidgets import QPushButton
 
 from app.ui.keymap_overlay import key_name
 from app.ui.theme import escape_tooltip, set_role
+from app.ui.verb_keys import meant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,18 +28,25 @@ class VerbButton(QPushButton):
         super().__init__(verb.label)
         self.context = context
         self.verb = verb
+        self._verbs = [verb]
         self._targets = targets
         self.setProperty("kind", verb.button)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.clicked.connect(self.press_verb)
 
+    def add(self, verb: Verb) -> None:
+        """Be this verb too, where it applies and the first does not."""
+        self._verbs.append(verb)
+
     def press_verb(self) -> None:
         """The button was pressed."""
-        self.context.actions.press(self.verb.name, list(self._targets()))
+        ids = list(self._targets())
+        self.context.actions.press(meant(self.context.actions, self._verbs, ids).name, ids)
 
     def refresh(self, hidden: int) -> None:
         """Say what a press would do now; ``hidden`` marks are counted and never acted on."""
         ids = list(self._targets())
+        self.verb = meant(self.context.actions, self._verbs, ids)
         title = self.verb.title(self.context, ids) if self.verb.title else self.verb.label
         if len(ids) > 1:
             title += f"  {len(ids)} marked"

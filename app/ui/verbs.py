@@ -3,7 +3,7 @@
 Read through ``Actions`` by the pages (buttons, menus, keys), the F1 overlay and the tests. A function here takes the
 context and the object's id; it never sees a row number, a widget or a tier. What a broker answers comes back as
 ``ApiError`` and is shown as the broker said it. The client is imported at the first act, not before the first paint.
-Serves the Streams and Sessions pages.
+Those on streams and their sessions are here, those on agents and desktops in ``verbs_agents`` and ``verbs_desktops``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from app.contract import PresetRow, SessionRow, StreamRow
-from app.errors import Unavailable
 from app.models.states import STALE, state_of_stream
 from app.models.wording import age_text, plain
 from app.ui.verb import Done, Losses, Verb
+from app.ui.verbs_agents import AGENT_VERBS
+from app.ui.verbs_desktops import DESKTOP_VERBS, VIEWER_VERBS
+from app.ui.viewer.verbs import viewer_verbs
 
 if TYPE_CHECKING:
     from app.client.api import BrokerClient
@@ -28,7 +30,8 @@ NO_PRESET = "no preset yet: where should it go?"
 
 def declare(actions: Actions) -> None:
     """Declare all verbs, in the order in which menus show them."""
-    for verb in (*STREAM_VERBS, *SESSION_VERBS):
+    looks = viewer_verbs(actions.context)
+    for verb in (*STREAM_VERBS, *SESSION_VERBS, *AGENT_VERBS, *looks, *DESKTOP_VERBS, *VIEWER_VERBS):
         actions.add_verb(verb)
 
 
@@ -95,7 +98,7 @@ async def take_to(context: Context, stream_id: str, preset: PresetRow) -> Done:
     """Take to any preset, by console rule 10."""
     from app.client.take import take
 
-    client = _client(context)
+    client = context.connected
     result = await take(client, context.store, stream_id, preset)
     if result.outcome == "already":
         return Done(result.text, result=result)
@@ -108,7 +111,7 @@ async def take_to(context: Context, stream_id: str, preset: PresetRow) -> Done:
 
 async def undo_take(context: Context, result: TakeResult) -> None:
     """Bring back what the take replaced, and only then end what it started."""
-    client = _client(context)
+    client = context.connected
     for session in result.replaced:
         await retake(client, session, result.preset.id if result.preset.held_by == "console" else None)
     if result.offer is not None:
@@ -118,7 +121,7 @@ async def undo_take(context: Context, result: TakeResult) -> None:
 async def run_withdraw(context: Context, stream_id: str) -> Done:
     """Take the stream off the board; its sessions end with it."""
     name = stream_name(context, stream_id)
-    await _client(context).withdraw(stream_id)
+    await context.connected.withdraw(stream_id)
     return Done(f"Withdrew {name}")
 
 
@@ -171,7 +174,7 @@ async def run_kick(context: Context, session_id: str) -> Done:
     row = context.store.sessions.get(session_id)
     name = session_name(context, session_id)
     hold = context.store.hold_of(session_id)
-    client = _client(context)
+    client = context.connected
     await client.stop_session(session_id)
     text = f"Kicked {name}. The picture stops when the publisher obeys."
     if row is None:
@@ -213,7 +216,7 @@ async def run_retake(context: Context, session_id: str) -> Done:
     row = _session(context, session_id)
     if row is None:
         return Done("This session is gone", tone="error")
-    client = _client(context)
+    client = context.connected
     preset = next(iter(context.store.presets_of(row)), None)
     held = preset is not None and preset.held_by == "console"
     new_id = await retake(client, row, preset.id if held and preset is not None else None)
@@ -245,7 +248,7 @@ def hold_applies(context: Context, session_id: str) -> str:
 
 async def run_hold(context: Context, session_id: str) -> Done:
     """Let the broker beat the session."""
-    client = _client(context)
+    client = context.connected
     hold = await client.hold(session_id)
     name = session_name(context, session_id)
     return Done(f"Callboard holds {name}", f"hold {name}", lambda: client.release(hold.id))
@@ -264,19 +267,13 @@ async def run_release(context: Context, session_id: str) -> Done:
     name = session_name(context, session_id)
     if hold is None:
         return Done(f"Callboard does not hold {name}", tone="error")
-    client, preset_id = _client(context), hold.preset_id
+    client, preset_id = context.connected, hold.preset_id
     await client.release(hold.id)
     text = f"Released {name}: it ends within 30 s unless its consumer beats it"
     return Done(text, f"release {name}", lambda: client.hold(session_id, preset_id))
 
 
 # -- shared ----------------------------------------------------------------------------------------------------
-
-
-def _client(context: Context) -> BrokerClient:
-    if context.client is None:
-        raise Unavailable("No broker is connected, so nothing was sent.")
-    return context.client
 
 
 def _stream(context: Context, stream_id: str) -> StreamRow | None:

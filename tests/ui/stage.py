@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from app.client.api import ApiError
 from app.client.destination import Destinations
 from app.client.shapes import Offer
-from app.contract import HoldRow, SessionRow
+from app.contract import HoldRow, Row, SessionRow
 from app.errors import CallboardError
 from app.models.series import Plots
 from app.models.store import Store
@@ -29,6 +29,7 @@ from app.ui.actions import Actions
 from app.ui.console import confirm_panel
 from app.ui.context import Context
 from app.ui.main_window import MainWindow
+from app.ui.pages.agents import AgentsPage
 from app.ui.pages.sessions import SessionsPage
 from app.ui.pages.streams import StreamsPage
 from app.ui.settings import Settings
@@ -37,6 +38,7 @@ from app.ui.shot_venue import Venue
 from app.ui.strip import StripState
 from app.ui.strip_words import Connected, strip_state
 from app.ui.theme import Theme
+from tests.ui.scripted_fleet import ScriptedFleet
 
 Key = Qt.Key
 
@@ -53,6 +55,7 @@ class ScriptedBroker:
         self.refusal: ApiError | None = None
         self.made = 0
         self.destinations = Destinations()
+        self.fleet = ScriptedFleet()
 
     def _note(self, *call: Any) -> None:
         self.calls.append(call)
@@ -139,12 +142,14 @@ class Stage:
         self.streams = StreamsPage(self.context, self.series)
         self.sessions = SessionsPage(self.context)
         self.window.add_page(self.streams)
+        self.agents = AgentsPage(self.context)
         self.window.add_page(self.sessions)
+        self.window.add_page(self.agents)
 
-    def open(self, page: str = "Streams", *, venue: bool = True) -> None:
+    def open(self, page: str = "Streams", *, venue: bool = True, fleet: dict[str, list[Row]] | None = None) -> None:
         """Show the window with a living board."""
         if venue:
-            self.venue.open()
+            self.venue.open(fleet=fleet)
         self.window.start()
         self.window.show_page(page)
         self.window.show()
@@ -155,7 +160,7 @@ class Stage:
 
     def settle(self) -> None:
         """Let the tables take what the store has."""
-        for page in (self.streams, self.sessions):
+        for page in (self.streams, self.sessions, self.agents):
             page.model.flush()
             page.model.arrange()
         self.window.refresh()
@@ -164,13 +169,13 @@ class Stage:
         """The window goes; nothing waits behind it."""
         self.actions.cancel_all()
         self.window.close()
-        for page in (self.streams, self.sessions):
+        for page in (self.streams, self.sessions, self.agents):
             page.model.close()
         self.window.deleteLater()
         QCoreApplication.sendPostedEvents(None, int(QEvent.Type.DeferredDelete.value))
 
     def strip_state(self) -> StripState:
-        return strip_state(self.store, self.connected, self.failures, "kim")
+        return strip_state(self.store, self.connected, self.failures, "kim", self.context.notices)
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> None:
         """Run to the end now; an expected failure becomes a toast as in the console."""

@@ -8,9 +8,9 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from app.ui.actions import UNDO_SHOWN_AFTER
 from app.ui.dialogs.confirm import ConfirmPanel
 from app.ui.panel import Panel
+from app.ui.take_back import SHOWN_AFTER as UNDO_SHOWN_AFTER
 from app.ui.theme import THEMES, Theme
 from tests.ui.stage import Key, Stage
 

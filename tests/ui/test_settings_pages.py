@@ -436,7 +436,7 @@ class TestBrokers:
         section.token.set_text("secret")
         section.add()
         url = "http://callboard.house:8080"
-        assert remote_brokers(desk.context) == [{"name": "House", "url": url}]
+        assert remote_brokers(desk.context) == [{"name": "House", "url": url, "user": ""}]
         assert desk.context.tokens == {url: "secret"}
         desk.context.settings.sync()
         assert "secret" not in (tmp_path / "console.ini").read_text()
@@ -447,7 +447,7 @@ class TestBrokers:
         assert remote_brokers(desk.context) == []
         assert desk.context.tokens == {}
         desk.context.actions.undo()
-        assert remote_brokers(desk.context) == [{"name": "House", "url": url}]
+        assert remote_brokers(desk.context) == [{"name": "House", "url": url, "user": ""}]
 
     @pytest.mark.parametrize("url", ["", "ftp://x", "http://", "http://a b"])
     def test_what_is_no_address_is_said(self, page: SettingsPage, desk: Desk, url: str) -> None:
@@ -477,7 +477,7 @@ class TestBrokers:
 
     def test_rubbish_in_the_settings_is_passed_over(self, desk: Desk) -> None:
         desk.context.settings.set("brokers", ["x", {"url": 3}, {"url": "http://a"}])
-        assert remote_brokers(desk.context) == [{"name": "", "url": "http://a"}]
+        assert remote_brokers(desk.context) == [{"name": "", "url": "http://a", "user": ""}]
 
 
 def test_without_a_broker_the_section_says_so(desk: Desk) -> None:

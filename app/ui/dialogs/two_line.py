@@ -40,9 +40,10 @@ class TwoLineDelegate(QStyledItemDelegate):
             painter.fillRect(QRect(rect.left(), rect.top(), 2, rect.height()), theme.color("accent"))
         width = rect.width() - 2 * MARGIN
         lines = ((FIRST_ROLE, "body", "text", 5), (SECOND_ROLE, "small", "text2", 22))
+        enabled = bool(option.state & QStyle.StateFlag.State_Enabled)
         for role, font, color, top in lines:
             painter.setFont(theme.font(font))
-            painter.setPen(theme.color(color))
+            painter.setPen(theme.color(color if enabled else "text3"))
             text = painter.fontMetrics().elidedText(str(index.data(role) or ""), Qt.TextElideMode.ElideRight, width)
             place = QRect(rect.left() + MARGIN, rect.top() + top, width, 16)
             painter.drawText(place, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter), text)

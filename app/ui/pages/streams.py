@@ -86,7 +86,7 @@ class StreamsPage(BoardPage):
     """See the module's docstring."""
 
     title, key, glyph = "Streams", "Ctrl+1", "streams"
-    kind, name = "stream", "streams"
+    kinds, name = ("stream",), "streams"
 
     def __init__(self, context: Context, series: Plots) -> None:
         table = BoardTable(context.store)

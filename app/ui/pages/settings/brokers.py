@@ -1,7 +1,7 @@
-"""Settings, "Brokers": which broker this console shows, the embedded one's process, and remote ones with tokens.
+"""Settings, "Brokers": which broker this console shows, the embedded one's process, and remote ones.
 
-Tokens go to the keyring (``app/client/credentials.py``), never to the settings file; where there is no keyring the
-section says so and the token lasts until the console closes.
+A remote broker is reached with its console token or by logging in there. Tokens and passwords go to the keyring (``app/client/credentials.py``), never to the settings file; where there is no keyring the
+section says so and they last until the console closes.
 """
 
 from __future__ import annotations
@@ -63,12 +63,21 @@ class BrokersSection(Section):
             "token",
             "Token",
             secret,
-            hint="From console.token in that broker's data folder.",
+            hint="From console.token in that broker's data folder; or log in:",
         )
+        self.user = Field("user", "User", line_edit("optional"))
+        hidden = line_edit("")
+        hidden.setEchoMode(QLineEdit.EchoMode.Password)
+        self.password = Field("password", "Password", hidden)
         for field in (self.name, self.url, self.token):
             field.setMaximumWidth(FIELD)
-            field.entered.connect(self.add)
             group.addWidget(field)
+        for field in (self.user, self.password):
+            field.setFixedWidth((FIELD - 8) // 2)
+        group.addLayout(row(self.user, self.password, None))
+        self._fields = (self.name, self.url, self.token, self.user, self.password)
+        for field in self._fields:
+            field.entered.connect(self.add)
         self.keyring = plain_label("", "hint", wrap=True)
         self.keyring.hide()
         group.addWidget(self.keyring)
@@ -158,7 +167,8 @@ class BrokersSection(Section):
         clear(self.list)
         self._add_line("Embedded broker", "on this machine, started by this console", "")
         for entry in remote_brokers(self.context):
-            self._add_line(entry["name"] or entry["url"], entry["url"], entry["url"])
+            told = f"{entry['url']}, as {entry['user']}" if entry["user"] else entry["url"]
+            self._add_line(entry["name"] or entry["url"], told, entry["url"])
 
     def _add_line(self, name: str, told: str, url: str) -> None:
         used = self._in_use(url)
@@ -192,7 +202,8 @@ class BrokersSection(Section):
         before = remote_brokers(self.context)
         self.context.settings.set("brokers", [entry for entry in before if entry["url"] != url])
         self._show_list()
-        self.context.spawn(self._forget_token(url), "forget a token")
+        users = [entry["user"] for entry in before if entry["url"] == url]
+        self.context.spawn(self._forget_secrets(url, users[0] if users else ""), "forget a token")
 
         def put_back() -> None:
             self.context.settings.set("brokers", before)
@@ -212,14 +223,28 @@ class BrokersSection(Section):
         if any(entry["url"] == url for entry in have):
             self.url.set_error("this broker is in the list already")
             return
-        self.context.settings.set("brokers", [*have, {"name": self.name.text(), "url": url}])
-        token = self.token.text()
-        for field in (self.name, self.url, self.token):
+        user, password, token = self.user.text(), self.password.text(), self.token.text()
+        if user and not password:
+            self.password.set_error("a password is needed to log in")
+            self.password.editor.setFocus()
+            return
+        entry = {"name": self.name.text(), "url": url} | ({"user": user} if user else {})
+        self.context.settings.set("brokers", [*have, entry])
+        for field in self._fields:
             field.set_text("")
         self._show_list()
-        if token:
+        if user:
+            self.context.passwords[(url, user)] = password
+            self.context.spawn(self._keep_password(url, user, password), "keep a password")
+        elif token:
             self.context.tokens[url] = token
             self.context.spawn(self._keep_token(url, token), "keep a token")
+
+    async def _keep_password(self, url: str, user: str, password: str) -> None:
+        try:
+            await Credentials().set_password(url, user, password)
+        except CredentialsError as error:
+            self._say_keyring(error.message)
 
     async def _keep_token(self, url: str, token: str) -> None:
         try:
@@ -227,10 +252,13 @@ class BrokersSection(Section):
         except CredentialsError as error:
             self._say_keyring(error.message)
 
-    async def _forget_token(self, url: str) -> None:
+    async def _forget_secrets(self, url: str, user: str) -> None:
         self.context.tokens.pop(url, None)
+        self.context.passwords.pop((url, user), None)
         try:
             await Credentials().delete(url)
+            if user:
+                await Credentials().delete_password(url, user)
         except CredentialsError as error:
             self._say_keyring(error.message)
 
@@ -245,8 +273,11 @@ class BrokersSection(Section):
 def remote_brokers(context: Context) -> list[dict[str, str]]:
     """Remote brokers of the settings file; entries that are none are left out."""
     entries = (entry for entry in context.settings.get("brokers") if isinstance(entry, dict))
-    kept = ((str(entry.get("name") or ""), entry.get("url")) for entry in entries)
-    return [{"name": name, "url": url} for name, url in kept if isinstance(url, str) and url]
+    return [
+        {"name": str(entry.get("name") or ""), "url": url, "user": str(entry.get("user") or "")}
+        for entry in entries
+        if isinstance(url := entry.get("url"), str) and url
+    ]
 
 
 def _url(text: str) -> str:

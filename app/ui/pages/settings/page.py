@@ -18,13 +18,16 @@ from PySide6.QtWidgets import (
 
 from app.ui.page import Page
 from app.ui.pages.settings.access import AccessSection
+from app.ui.pages.settings.agent_keys import AgentKeysSection
 from app.ui.pages.settings.appearance import AppearanceSection
 from app.ui.pages.settings.brokers import BrokersSection
 from app.ui.pages.settings.open_with import OpenWithSection
 from app.ui.pages.settings.operator import OperatorSection
 from app.ui.pages.settings.presets import PresetsSection
 from app.ui.pages.settings.section import Section
+from app.ui.pages.settings.templates import TemplatesSection
 from app.ui.pages.settings.types import TypesSection
+from app.ui.pages.settings.users import UsersSection
 
 if TYPE_CHECKING:
     from app.ui.context import Context
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 SECTIONS: tuple[type[Section], ...] = (
     BrokersSection,
     AccessSection,
+    UsersSection,
+    AgentKeysSection,
+    TemplatesSection,
     PresetsSection,
     TypesSection,
     OpenWithSection,

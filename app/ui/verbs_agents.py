@@ -1,0 +1,201 @@
+"""Verbs on agents: drain and its undo, hibernate or terminate what is still on one.
+
+Declared through ``verbs.declare``. A drain is one reversible operation: ``D`` begins it and takes it back, for as long
+as it lasts (console rule 2, tier 0). Nothing is ever ended by a drain itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from app.contract import AgentRow, DesktopRow
+from app.models.fleet_states import is_draining, sessions_text
+from app.models.fleet_words import drain_text
+from app.models.wording import plain
+from app.ui.verb import Done, Losses, Verb
+
+if TYPE_CHECKING:
+    from app.ui.context import Context
+
+
+def agent_name(_context: Context, agent_id: str) -> str:
+    """What operators call it."""
+    return plain(agent_id)
+
+
+def agent_applies(context: Context, agent_id: str) -> str:
+    """Why an agent cannot be acted on."""
+    if agent_id in context.store.agents:
+        return ""
+    ghost = context.store.ghost("agent", agent_id)
+    return "this agent is gone" if ghost is None else f"{plain(agent_id)} is gone: {ghost.cause}"
+
+
+def agent_before(context: Context, agent_id: str) -> dict[str, Any] | None:
+    """What the audit keeps of an agent."""
+    row = context.store.agents.get(agent_id)
+    if row is None:
+        return None
+    return {"status": row.status, "sessions": len(context.store.desktops_on(agent_id))}
+
+
+def drain_applies(context: Context, agent_id: str) -> str:
+    """What takes no new sessions already is not drained again."""
+    row = context.store.agents.get(agent_id)
+    if row is None:
+        return agent_applies(context, agent_id)
+    if is_draining(row, context.store):
+        return f"{plain(agent_id)} drains already"
+    return f"{plain(agent_id)} is offline and takes no sessions anyway" if row.status == "offline" else ""
+
+
+def undrain_applies(context: Context, agent_id: str) -> str:
+    """Only a drain can be taken back."""
+    row = context.store.agents.get(agent_id)
+    if row is None:
+        return agent_applies(context, agent_id)
+    return "" if is_draining(row, context.store) else f"{plain(agent_id)} does not drain"
+
+
+async def run_drain(context: Context, agent_id: str) -> Done:
+    """No new sessions from now on; those that are there go on."""
+    fleet = context.connected.fleet
+    await fleet.drain(agent_id)
+    left = sessions_text(len(context.store.desktops_on(agent_id)))
+    name = plain(agent_id)
+    return Done(f"{name} drains: no new sessions, {left} go on", f"drain {name}", partial(fleet.undrain, agent_id))
+
+
+async def run_undrain(context: Context, agent_id: str) -> Done:
+    """It takes sessions again."""
+    fleet = context.connected.fleet
+    await fleet.undrain(agent_id)
+    name = plain(agent_id)
+    return Done(f"{name} takes sessions again", f"undo of the drain of {name}", partial(fleet.drain, agent_id))
+
+
+def still_on(context: Context, agent_id: str, *states: str) -> list[DesktopRow]:
+    """Sessions on an agent, of those states if any are named."""
+    return [row for row in context.store.desktops_on(agent_id).values() if not states or row.state in states]
+
+
+def hibernate_all_applies(context: Context, agent_id: str) -> str:
+    """Only what runs can hibernate."""
+    reason = agent_applies(context, agent_id) or _offline(context, agent_id)
+    return reason or ("" if still_on(context, agent_id, "running") else f"nothing runs on {plain(agent_id)}")
+
+
+def terminate_all_applies(context: Context, agent_id: str) -> str:
+    """There must be something on it."""
+    reason = agent_applies(context, agent_id)
+    return reason or ("" if still_on(context, agent_id) else f"no session is on {plain(agent_id)}")
+
+
+async def run_hibernate_all(context: Context, agent_id: str) -> Done:
+    """Hibernate what runs on it; undo wakes those very sessions."""
+    fleet = context.connected.fleet
+    ids = [row.id for row in still_on(context, agent_id, "running")]
+    await fleet.hibernate_all(agent_id)
+    name = plain(agent_id)
+
+    async def wake_all() -> None:
+        from app.client.pace import Act
+
+        results = await fleet.pace.run([Act(partial(fleet.set_state, one, "running")) for one in ids])
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    return Done(f"{sessions_text(len(ids))} of {name} hibernate", f"hibernate all of {name}", wake_all)
+
+
+async def run_terminate_all(context: Context, agent_id: str) -> Done:
+    """End everything on it."""
+    count = len(still_on(context, agent_id))
+    await context.connected.fleet.terminate_all(agent_id)
+    return Done(f"{sessions_text(count)} of {plain(agent_id)} end")
+
+
+def all_losses(context: Context, ids: Sequence[str]) -> Losses:
+    """Each user with the desktop that ends."""
+    return [(plain(row.user), plain(row.template)) for agent_id in ids for row in still_on(context, agent_id)]
+
+
+def drain_help(context: Context, ids: Sequence[str]) -> str:
+    """The button of a drain that is under way says that it is its undo."""
+    drain = context.store.drains.get(ids[0]) if len(ids) == 1 else None
+    return "Undo drain" if drain is None or drain.left else "Take sessions again"
+
+
+def _offline(context: Context, agent_id: str) -> str:
+    row: AgentRow | None = context.store.agents.get(agent_id)
+    return f"{plain(agent_id)} is offline" if row is not None and row.status == "offline" else ""
+
+
+def progress_of(context: Context, agent_id: str) -> str:
+    """The drain of an agent in words; "" when there is none."""
+    drain = context.store.drains.get(agent_id)
+    return "" if drain is None else drain_text(drain, context.store.broker_now())
+
+
+AGENT_VERBS = (
+    Verb(
+        name="drain",
+        label="Drain",
+        kind="agent",
+        key="D",
+        run=run_drain,
+        applies=drain_applies,
+        object=agent_name,
+        before=agent_before,
+        help="Take no new sessions; those that run go on. D again takes it back",
+        button="primary",
+        pair="undrain",
+        paced=True,
+    ),
+    Verb(
+        name="undrain",
+        label="Undo drain",
+        kind="agent",
+        key="D",
+        run=run_undrain,
+        applies=undrain_applies,
+        object=agent_name,
+        before=agent_before,
+        title=drain_help,
+        help="Take new sessions again",
+        button="primary",
+        pair="drain",
+        paced=True,
+    ),
+    Verb(
+        name="hibernate_all",
+        label="Hibernate all on it",
+        kind="agent",
+        tier=1,
+        run=run_hibernate_all,
+        applies=hibernate_all_applies,
+        object=agent_name,
+        before=agent_before,
+        losses=all_losses,
+        help="Hibernate every session that runs on the agent; Undo wakes them",
+        many=False,
+        paced=True,
+    ),
+    Verb(
+        name="terminate_all",
+        label="Terminate all on it",
+        kind="agent",
+        tier=2,
+        run=run_terminate_all,
+        applies=terminate_all_applies,
+        object=agent_name,
+        before=agent_before,
+        losses=all_losses,
+        help="End every session on the agent",
+        many=False,
+        paced=True,
+    ),
+)
