@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from app.server.dialects.streamspace.services import Limits
 from tests.contract.streamspace_venue import Venue, open_venue
 from tests.fakes.broker import broker, brokers
 from tests.fakes.maestra import fresh_maestra, maestra
@@ -16,4 +18,12 @@ __all__ = ["broker", "brokers", "fresh_maestra", "maestra"]
 async def streamspace(tmp_path: Path) -> AsyncIterator[Venue]:
     """The StreamSpace dialect on its real fleet and access."""
     async with open_venue(tmp_path / "data") as venue:
+        yield venue
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def steady_streamspace(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Venue]:
+    """One for all tests of a module, which leave nothing behind; its limits are out of reach."""
+    folder = tmp_path_factory.mktemp("streamspace") / "data"
+    async with open_venue(folder, Limits(10**6, 10**6, 10**6, 10**6)) as venue:
         yield venue

@@ -34,6 +34,7 @@ from app.server.dialects.streamspace.services import Limits, StreamSpaceServices
 from app.server.events import EventLog
 from app.server.fleet.registry import Fleet
 from app.server.fleet.viewers import Viewers
+from app.server.listeners import Listener, bind
 from app.server.storage.database import Database
 from app.server.storage.fleet import FleetStore
 from app.server.storage.history import HistoryMover
@@ -136,6 +137,17 @@ class Venue:
         return httpx.AsyncClient(base_url=BASE, headers=headers, timeout=20.0, **{"transport": transport, **options})
 
     @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """The address of a real listener in front of all this, ``ws://127.0.0.1:…``."""
+        with bind("127.0.0.1", 0, "port") as sock:
+            listener = Listener("main", sock, self.app)
+            await listener.start(self.tasks, self.tasks.group("listeners"))
+            try:
+                yield f"ws://127.0.0.1:{listener.port}"
+            finally:
+                await listener.stop()
+
+    @asynccontextmanager
     async def agent(self, *args: Any, **register: Any) -> AsyncIterator[ScriptedAgent]:
         """A registered agent."""
         async with connected(self.fleet, ScriptedAgent(*args, **register)) as agent:
@@ -197,7 +209,7 @@ def shape(value: Any) -> Any:
 def told(answer: httpx.Response) -> tuple[int, str]:
     """Status and code of an error, whose envelope must be whole."""
     body = answer.json()
-    assert list(body)[:4] == ["error", "message", "code", "details"]
+    assert list(body)[:4] == ["error", "message", "code", "details"], body
     assert {*body} - {"retry_after"} == {"error", "message", "code", "details", "timestamp", "request_id"}
     assert body["request_id"] == answer.headers["x-request-id"]
     assert isinstance(body["message"], str)

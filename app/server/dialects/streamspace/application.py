@@ -194,7 +194,7 @@ class StreamSpaceApi:
         row = self._sessions.known(caller, session_id)
         await receive()
         await send({"type": "websocket.accept"})
-        await self._logs.serve(scope, receive, send, row=row, caller=caller, query=query)
+        await self._logs.serve(receive, send, row=row, caller=caller, query=query)
 
 
 NOBODY = Principal("user", "", "", "user")

@@ -1,16 +1,18 @@
 """Following a session's log: ``GET /api/v1/sessions/{id}/logs?follow=true`` with a WebSocket upgrade (seed 001).
 
-One line for each text frame, the last ``tail`` first; 1000 when the session ends. A reader that is too slow loses the
-oldest lines that wait, and is told how many. Used by ``application.py``, which has checked the caller.
+One line for each text frame, the last ``tail`` first; 1000 when the session ends, 4401 when the login does. A line is
+taken from the fleet when the one before it has left, so what a slow reader loses is dropped, and told, in the fleet's own
+bounded queue. Used by ``application.py``, which has checked the caller.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from app.agent_protocol import LOG_LINES, CloseCode
 from app.contract import DesktopRow
@@ -20,68 +22,25 @@ from app.server.access.principal import Principal
 from app.server.dialects.streamspace.services import StreamSpaceServices
 from app.server.dialects.streamspace.sessions import without_timestamp
 from app.server.dialects.streamspace.wire import LogQuery
+from app.server.events import Published
 
 log = get_logger("logs")
 
-WAITING = 2 * LOG_LINES
-"""Lines that wait for a reader at most; then the oldest go."""
+LAST_LINES_WITHIN = 5.0
+"""Seconds that an agent has for the last lines of a session that has ended."""
 REASON_BYTES = 123
-CLOSED_WITHIN = 2.0
-
-
-class Follower:
-    """Lines on their way to one reader."""
-
-    def __init__(self, *, timestamps: bool) -> None:
-        self._timestamps = timestamps
-        self._lines: deque[str] = deque()
-        self._skipped = 0
-        self._more = asyncio.Event()
-        self._end: tuple[int, str] | None = None
-
-    def push(self, lines: list[str]) -> None:
-        """Lines to be sent; of too many the oldest are dropped."""
-        self._lines.extend(lines if self._timestamps else map(without_timestamp, lines))
-        while len(self._lines) > WAITING:
-            self._lines.popleft()
-            self._skipped += 1
-        self._more.set()
-
-    def end(self, code: int, reason: str = "", *, at_once: bool = False) -> None:
-        """Close after what waits, or without it; the first reason counts."""
-        if at_once:
-            self._lines.clear()
-            self._skipped = 0
-        if self._end is None:
-            self._end = code, reason
-        self._more.set()
-
-    async def write(self, send: Send) -> None:
-        """Send until the end, which is sent too."""
-        while True:
-            if self._skipped:
-                skipped, self._skipped = self._skipped, 0
-                await send({"type": "websocket.send", "text": f"… {skipped} lines skipped"})
-            elif self._lines:
-                await send({"type": "websocket.send", "text": self._lines.popleft()})
-            elif self._end is not None:
-                code, reason = self._end
-                text = reason.encode()[:REASON_BYTES].decode("utf-8", "ignore")
-                await send({"type": "websocket.close", "code": code, "reason": text})
-                return
-            else:
-                self._more.clear()
-                await self._more.wait()
+STOPPED_WITHIN = 2.0
+ENDED = "The session has ended"
 
 
 class LogStream:
     """Serves every follower."""
 
-    def __init__(self, services: StreamSpaceServices) -> None:
-        self._fleet = services.fleet
-        self._tokens = services.tokens
+    def __init__(self, services: StreamSpaceServices, *, last_lines_within: float = LAST_LINES_WITHIN) -> None:
+        self._services = services
         self._tasks = services.tasks
         self._node = services.tasks.group("log followers")
+        self._last_lines_within = last_lines_within
 
     def check(self, query: LogQuery) -> None:
         """A WebSocket is for following; raises ``Invalid``."""
@@ -89,44 +48,92 @@ class LogStream:
             message = "A WebSocket is for following a log: follow must be true"
             raise Invalid(message, code="invalid_parameter", detail={"field": "follow"})
 
-    async def serve(
-        self, scope: Scope, receive: Receive, send: Send, *, row: DesktopRow, caller: Principal, query: LogQuery
-    ) -> None:
+    async def serve(self, receive: Receive, send: Send, *, row: DesktopRow, caller: Principal, query: LogQuery) -> None:
         """One follower, accepted already, until either side ends it."""
-        follower = Follower(timestamps=query.timestamps)
+        services = self._services
+        end = _End()
 
         def on_token_ended(token_id: str | None, user_id: str) -> None:
             if caller.user_id == user_id and token_id in (None, caller.token_id):
-                follower.end(CloseCode.TOKEN, "The login has ended", at_once=True)
+                end.set(CloseCode.TOKEN, "The login has ended")
 
-        lines = self._fleet.follow(row.id, min(query.tail, LOG_LINES))
-        unsubscribe = self._tokens.subscribe(on_token_ended)
-        reader = self._tasks.spawn(f"log of {row.name}", lambda: _read(lines, follower), parent=self._node)
-        writer = self._tasks.spawn(f"follower of {row.name}", lambda: _write(follower, send), parent=self._node)
+        def on_event(event: Published) -> None:
+            change = event.change
+            if event.id == row.id and isinstance(change, DesktopRow) and change.state == "terminated":
+                end.set_later(self._last_lines_within, CloseCode.NORMAL, ENDED)
+
+        lines = services.fleet.follow(row.id, min(query.tail, LOG_LINES))
+        unsubscribe = services.tokens.subscribe(on_token_ended), services.events.subscribe(on_event)
+        pump = self._tasks.spawn(
+            f"log of {row.name}", lambda: _pump(lines, send, end, timestamps=query.timestamps), parent=self._node
+        )
+
+        async def close() -> None:
+            await end.reached.wait()
+            await pump.stop(STOPPED_WITHIN)
+            await _sent(send, {"type": "websocket.close", "code": end.code, "reason": end.reason})
+
+        closer = self._tasks.spawn(f"end of {row.name}", close, parent=self._node)
         try:
             while (await receive())["type"] != "websocket.disconnect":
                 pass
         finally:
-            unsubscribe()
-            await reader.stop(CLOSED_WITHIN)
-            await writer.stop(CLOSED_WITHIN)
+            for each in unsubscribe:
+                each()
+            end.cancel()
+            await pump.stop(STOPPED_WITHIN)
+            await closer.stop(STOPPED_WITHIN)
 
 
-async def _read(lines: AsyncIterator[list[str]], follower: Follower) -> None:
+class _End:
+    """Why a follower is closed; the first reason counts."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self.reason = ""
+        self.reached = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, code: int, reason: str) -> None:
+        """Close now."""
+        if not self.reached.is_set():
+            self.code = code
+            self.reason = reason.encode()[:REASON_BYTES].decode("utf-8", "ignore")
+            self.reached.set()
+
+    def set_later(self, seconds: float, code: int, reason: str) -> None:
+        """Close in a while, unless something else does before."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.set, code, reason)
+
+    def cancel(self) -> None:
+        """The connection has ended by itself."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+async def _pump(lines: AsyncIterator[list[str]], send: Send, end: _End, *, timestamps: bool) -> None:
     try:
-        async for some in lines:
-            follower.push(some)
-        follower.end(CloseCode.NORMAL, "The session has ended")
+        async with aclosing(cast("AsyncGenerator[list[str], None]", lines)):  # the fleet keeps a place for its reader
+            async for some in lines:
+                for line in some:
+                    text = line if timestamps else without_timestamp(line)
+                    if not await _sent(send, {"type": "websocket.send", "text": text}):
+                        return
+        end.set(CloseCode.NORMAL, ENDED)
     except CallboardError as error:
         code = CloseCode.AGENT_LOST if error.code == "agent_offline" else CloseCode.INTERNAL
-        follower.end(code, error.message)
+        end.set(code, error.message)
     except Exception:
-        follower.end(CloseCode.INTERNAL, "Internal error")
+        end.set(CloseCode.INTERNAL, "Internal error")
         raise
 
 
-async def _write(follower: Follower, send: Send) -> None:
+async def _sent(send: Send, message: dict[str, object]) -> bool:
+    """Send, unless the client has gone."""
     try:
-        await follower.write(send)
+        await send(message)
     except OSError as error:
         log.debug("a follower went away", reason=repr(error))
+        return False
+    return True

@@ -5,14 +5,16 @@ from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.contract import DesktopRow
 from app.errors import CallboardError, Invalid, Unavailable
 from app.server.access.principal import Principal
-from app.server.dialects.streamspace.log_stream import WAITING, Follower, LogStream
+from app.server.dialects.streamspace.log_stream import LogStream
 from app.server.dialects.streamspace.sessions import without_timestamp
 from app.server.dialects.streamspace.wire import LogQuery
+from app.server.events import EventLog
 from app.server.tasks import TaskTree
 
 KIM = Principal("user", "u1", "kim", "user", "t1")
@@ -93,12 +95,13 @@ class Desk:
 
     def __init__(self) -> None:
         self.fleet, self.tokens, self.tasks, self.socket = Fleet(), Tokens(), TaskTree(), Socket()
-        services: Any = SimpleNamespace(fleet=self.fleet, tokens=self.tokens, tasks=self.tasks)
-        self.stream = LogStream(services)
+        self.events = EventLog()
+        services: Any = SimpleNamespace(fleet=self.fleet, tokens=self.tokens, tasks=self.tasks, events=self.events)
+        self.stream = LogStream(services, last_lines_within=0.05)
 
     async def serve(self, **query: Any) -> None:
         wanted = LogQuery(follow=True, **query)
-        await self.stream.serve({}, self.socket.receive, self.socket.send, row=ROW, caller=KIM, query=wanted)
+        await self.stream.serve(self.socket.receive, self.socket.send, row=ROW, caller=KIM, query=wanted)
 
 
 @pytest.fixture
@@ -136,20 +139,42 @@ async def test_a_client_that_goes_ends_the_following(desk: Desk) -> None:
     assert desk.fleet.closed.is_set()
 
 
-async def test_a_18_a_slow_reader_loses_the_oldest_and_is_told(desk: Desk) -> None:
+async def test_a_slow_reader_takes_a_line_from_the_fleet_when_the_last_one_has_left(desk: Desk) -> None:
     desk.socket.reads.clear()
     serving = asyncio.create_task(desk.serve())
-    desk.fleet.lines.put_nowait(["first"])
-    for at in range(0, 2 * WAITING, 100):
-        desk.fleet.lines.put_nowait([str(number) for number in range(at, at + 100)])
-    desk.fleet.lines.put_nowait(None)
+    for some in (["one"], ["two"], ["three"], None):
+        desk.fleet.lines.put_nowait(some)
+    await asyncio.sleep(0.05)
+    assert desk.fleet.lines.qsize() == 3
+    desk.socket.reads.set()
+    await serving
+    assert desk.socket.texts == ["one", "two", "three"]
+
+
+async def test_a_login_that_ends_does_not_wait_for_a_slow_reader(desk: Desk) -> None:
+    desk.socket.reads.clear()
+    serving = asyncio.create_task(desk.serve())
+    desk.fleet.lines.put_nowait(LINES)
+    while not desk.tokens.listeners or desk.fleet.lines.qsize():
+        await asyncio.sleep(0)
+    desk.tokens.listeners[0]("t1", "u1")
     await desk.fleet.closed.wait()
     desk.socket.reads.set()
     await serving
-    texts = desk.socket.texts
-    note = texts.index(f"… {WAITING} lines skipped") if texts[0] == "first" else 0
-    assert "lines skipped" in texts[note]
-    assert texts[note + 1 :] == [str(number) for number in range(WAITING, 2 * WAITING)]
+    assert (desk.socket.texts, desk.socket.closed[0]) == ([], 4401)
+
+
+async def test_a_18_an_agent_that_never_ends_the_log_does_not_hold_it_open(desk: Desk) -> None:
+    serving = asyncio.create_task(desk.serve())
+    desk.fleet.lines.put_nowait(["one"])
+    await desk.socket.until(1)
+    desk.events.publish("desktop.changed", "another", msgspec.structs.replace(ROW, id="another", state="terminated"))
+    desk.events.publish("desktop.changed", ROW.id, ROW)
+    desk.events.publish("desktop.changed", ROW.id, msgspec.structs.replace(ROW, state="terminated"))
+    desk.fleet.lines.put_nowait(["last words"])
+    await serving
+    assert desk.socket.texts == ["one", "last words"]
+    assert desk.socket.closed == (1000, "The session has ended")
 
 
 @pytest.mark.parametrize(("token_id", "user_id", "ends"), [("t1", "u1", True), (None, "u1", True), ("t2", "u1", False)])
@@ -197,12 +222,3 @@ def test_only_a_time_at_the_beginning_is_a_timestamp() -> None:
     assert without_timestamp("2025-11-22T10:45:15.123456Z a  b") == "a  b"
     for other in ("", "plain", "2025-11-22 10:45 x", "a-very-long-first-word-indeed then more"):
         assert without_timestamp(other) == other
-
-
-async def test_the_first_end_counts() -> None:
-    socket, follower = Socket(), Follower(timestamps=True)
-    follower.push(["kept"])
-    follower.end(1000, "ended")
-    follower.end(1011, "later")
-    await follower.write(socket.send)
-    assert (socket.texts, socket.closed) == (["kept"], (1000, "ended"))
