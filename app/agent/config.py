@@ -27,7 +27,7 @@ import msgspec
 from app import paths
 from app.errors import ConfigError
 
-A_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?")
+A_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 VNC_PORT = 5900
 
 
@@ -146,7 +146,7 @@ def _check_targets(targets: tuple[Target, ...], path: Path) -> None:
     for target in targets:
         if not A_NAME.fullmatch(target.name):
             raise ConfigError(
-                f"{path}: the target name {target.name!r} is not made of small letters, digits, dots and dashes."
+                f"{path}: the target name {target.name!r} is not made of small letters, digits and dashes."
             )
         if target.name in seen:
             raise ConfigError(f"{path}: two targets are called {target.name!r}.")

@@ -97,21 +97,22 @@ class Child:
 class Broker(Child):
     """A real broker, ``python -m app serve``, on free ports and in a data folder of its own."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *more: str, **environment: str) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self.data = data
         with (data / "bench.log").open("wb") as log:
             options = ["--port", "0", "--nats-port", "0", "--data-dir", str(data), "--log-level", "warning"]
-            super().__init__(["-m", "app", "serve", *options], stderr=log)
+            agent = [] if "--local-agent" in more else ["--local-agent", "off"]
+            super().__init__(["-m", "app", "serve", *options, *agent, *more], stderr=log, **environment)
         self.port = int(str(self.ready["main"]).rsplit(":", 1)[1].rstrip("/"))
         self.nats = str(self.ready["nats"])
 
 
 @contextmanager
-def broker(data: Path | None = None) -> Iterator[Broker]:
+def broker(data: Path | None = None, *options: str, **environment: str) -> Iterator[Broker]:
     """A broker for the time of a benchmark; its folder goes with it unless the caller brought one."""
     folder = data or Path(tempfile.mkdtemp(prefix="callboard-bench-"))
-    running = Broker(folder)
+    running = Broker(folder, *options, **environment)
     try:
         yield running
     finally:
@@ -122,7 +123,7 @@ def broker(data: Path | None = None) -> Iterator[Broker]:
 
 @contextmanager
 def child(module: str, *arguments: str) -> Iterator[Child]:
-    """Another process of the bench: ``bare``, ``publisher`` or ``watcher``."""
+    """Another process of the bench: ``bare``, ``publisher``, ``watcher``, ``agents`` …"""
     running = Child(["-m", f"tests.bench.{module}", *arguments])
     try:
         yield running
@@ -182,10 +183,12 @@ class Load(msgspec.Struct):
             raise RuntimeError(f"expected only {status}, got {self.statuses}")
 
 
-def request(method: str, path: str, body: Any = None) -> bytes:
-    """One HTTP/1.1 request as it goes over the wire."""
+def request(method: str, path: str, body: Any = None, *, token: str = "") -> bytes:
+    """One HTTP/1.1 request as it goes over the wire; ``token`` is the bearer's."""
     content = b"" if body is None else msgspec.json.encode(body)
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
+    if token:
+        lines.append(f"Authorization: Bearer {token}")
     if body is not None:
         lines.append("Content-Type: application/json")
     if method != "GET":
