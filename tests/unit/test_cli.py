@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from app import __version__
+from app.agent.options import AgentOptions
 from app.cli import main
 from app.client.api import BrokerClient
 from app.client.shapes import Stream
@@ -26,6 +27,7 @@ from app.contract import PresetRow
 from app.demo.cast import Part
 from app.demo.house import House, Place
 from tests.fakes.broker import BrokerProcess, module_broker, shared_broker
+from tests.fakes.streamspace import ScriptedAgent, dialled
 
 __all__ = ["module_broker", "shared_broker"]
 
@@ -90,9 +92,9 @@ async def test_help_lists_what_there_is(run: Run) -> None:
     code, out, err = await run("--help")
     assert code == 0
     assert err == ""
-    for word in ("serve", "demo", "take", "kick", "--broker", "--data-dir"):
+    for word in ("serve", "demo", "take", "kick", "drain", "agent", "--broker", "--data-dir", "--ca"):
         assert word in out
-    for word in ("drain", "agent", "demo-clients"):
+    for word in ("supervise", "demo-clients"):
         assert word not in out
 
 
@@ -100,7 +102,9 @@ async def test_version(run: Run) -> None:
     assert await run("--version") == (0, f"callboard, version {__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("take", "--help"), ("serve", "--help"), ("demo", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("take", "--help"), ("serve", "--help"), ("demo", "--help"), ("agent", "--help")]
+)
 def test_help_starts_without_the_roles(arguments: tuple[str, ...]) -> None:
     heavy = ("PySide6", "fastapi", "uvicorn", "httpx", "websockets", "sqlalchemy", "nats", "pydantic")
     code = (
@@ -120,9 +124,12 @@ async def test_every_setting_is_an_option_of_serve(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("drain", "agent-1"), "no agents to drain yet"),
-        (("drain", "agent-1", "--undo"), "no agents to drain yet"),
-        (("agent", "--broker", "http://x", "--platform", "local", "--agent-id", "a"), "no agents yet"),
+        (("drain",), "Missing argument 'AGENT'"),
+        (("agent", "--broker", "http://x", "--platform", "cray", "--agent-id", "a"), "'cray' is not one of"),
+        (("agent", "--broker", "http://x", "--agent-id", "a b"), "is not made of letters"),
+        (("agent", "--broker", "ftp://x"), "is not the address of a broker"),
+        (("agent", "--broker", "http://x", "--max-sessions", "0"), "is not between 1 and"),
+        (("agent", "--broker", "http://x", "--max-sessions", "many"), "'many' is not a valid integer"),
         (("take",), "Missing argument 'STREAM'"),
         (("take", "x"), "Missing option '--as'"),
         (("kick", "a", "b"), "unexpected extra argument"),
@@ -274,6 +281,60 @@ async def test_localhost_is_this_machine(run: Run, venue: Venue) -> None:
     by_name = venue.running.url.replace("127.0.0.1", "localhost")
     where = ("--broker", by_name, "--data-dir", str(venue.data_dir))
     assert (await run("take", "Camera A", "--as", "LED wall", *where))[0] == 0
+
+
+# -- agents ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_agent_is_drained_and_takes_sessions_again(run: Run, venue: Venue) -> None:
+    where = ("--data-dir", str(venue.data_dir))
+    key = (venue.data_dir / "agent.key").read_text().strip()
+    async with dialled(venue.running.url, key, ScriptedAgent("rack-1", "docker")):
+        code, out, err = await run(*where, "drain", "rack")
+        assert (code, out, err) == (0, "rack-1 takes no new sessions; it is empty.\n", "")
+        assert (await read_board(venue.running.url, venue.running.token)).agents["rack-1"].status == "draining"
+        code, out, _ = await run("drain", "rack-1", "--undo", *where)
+        assert (code, out) == (0, "rack-1 takes new sessions again.\n")
+        assert (await read_board(venue.running.url, venue.running.token)).agents["rack-1"].status == "online"
+    code, _, err = await run("drain", "rack-2", *where)
+    assert code == 1
+    assert "There is no agent 'rack-2'." in one_line(err)
+    acts = [(row.verb, row.object_id) for row in await venue.house.client.audit() if row.object == "agent"]
+    assert [object_id for _, object_id in acts] == ["rack-1", "rack-1"]
+
+
+async def test_an_agent_is_started_with_what_was_said(
+    run: Run, venue: Venue, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[AgentOptions] = []
+    monkeypatch.setattr("app.agent.main.run", lambda options: begun.append(options) or 7)
+    code, _, _ = await run(
+        "agent", "--broker", "http://10.0.0.5:8080", "--platform", "docker", "--agent-id", "rack-1", "--region", "stage",
+        "--key", "a-key-of-sixteen", "--max-sessions", "3", "--state-dir", str(tmp_path), "--end-sessions", "--ca", "x.pem",
+    )  # fmt: skip
+    assert code == 7
+    assert begun.pop() == AgentOptions(
+        broker="http://10.0.0.5:8080", platform="docker", agent_id="rack-1", region="stage", key="a-key-of-sixteen",
+        max_sessions=3, state_dir=tmp_path, end_sessions=True, ca=Path("x.pem"),
+    )  # fmt: skip
+    monkeypatch.setenv("CALLBOARD_AGENT_KEY", "the-environments-key")
+    await run("agent", "--broker", "http://10.0.0.5:8080")
+    assert begun.pop() == AgentOptions(broker="http://10.0.0.5:8080", key="the-environments-key")
+
+
+async def test_an_agent_finds_the_broker_and_the_key_of_this_machine_and_shows_it_to_no_other(
+    run: Run, venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[AgentOptions] = []
+    monkeypatch.setattr("app.agent.main.run", lambda options: begun.append(options) or 0)
+    where = ("--data-dir", str(venue.data_dir))
+    key = (venue.data_dir / "agent.key").read_text().strip()
+    await run("agent", *where)
+    await run("agent", *where, "--broker", venue.running.url)
+    await run("agent", *where, "--broker", "http://10.0.0.5:8080")
+    assert [(options.broker, options.key) for options in begun] == [
+        (venue.running.url, key), (venue.running.url, key), ("http://10.0.0.5:8080", None),
+    ]  # fmt: skip
 
 
 # -- serve -----------------------------------------------------------------------------------------------------
