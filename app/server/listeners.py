@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Protocol, cast
 
 import uvicorn
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
@@ -190,6 +191,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         scope = cast(dict[str, Any], getattr(self, "scope", {}))
         if scope:
             scope["extensions"][TAKE_OVER] = self.take_over
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send as uvicorn does; an upgrade that was refused with an answer is complete, which uvicorn forgets."""
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            self.handshake_complete = True
 
     def take_over(self, successor: Successor) -> None:
         """Give an accepted connection to a protocol of the application's, which carries bulk at a third of the cost.

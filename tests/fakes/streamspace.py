@@ -145,11 +145,11 @@ async def connected(fleet: Fleet, agent: ScriptedAgent) -> AsyncIterator[Scripte
 
 
 @asynccontextmanager
-async def dialled(url: str, key: str, agent: ScriptedAgent) -> AsyncIterator[ScriptedAgent]:
+async def dialled(url: str, key: str, agent: ScriptedAgent, **options: Any) -> AsyncIterator[ScriptedAgent]:
     """The agent on ``ws://…/agent/ws`` of a broker, registered, with a heartbeat each second."""
     address = f"{url.replace('http', 'ws', 1)}/agent/ws?agent_id={agent.agent_id}&platform={agent.platform}"
     headers = {"X-Agent-API-Key": key}
-    async with connect(address, additional_headers=headers, compression=None, proxy=None) as socket:
+    async with connect(address, additional_headers=headers, compression=None, proxy=None, **options) as socket:
 
         async def say(message: dict[str, Any]) -> None:
             await socket.send(json.dumps(message))

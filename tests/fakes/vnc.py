@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +19,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from app.agent_protocol import TUNNEL_PROTOCOL
@@ -48,11 +49,13 @@ async def listening(app: ASGIApp, tasks: TaskTree | None = None) -> AsyncIterato
 @asynccontextmanager
 async def viewing(port: int, path: str, **options: Any) -> AsyncIterator[ClientConnection]:
     """A viewer's WebSocket, as noVNC opens it."""
-    async with connect(f"ws://127.0.0.1:{port}{path}", compression=None, max_size=None, **options) as socket:
+    async with connect(
+        f"ws://127.0.0.1:{port}{path}", compression=None, max_size=None, proxy=None, **options
+    ) as socket:
         yield socket
 
 
-async def dial_back(request: dict[str, Any], target: Open) -> tuple[int, str]:
+async def dial_back(request: dict[str, Any], target: Open, **options: Any) -> tuple[int, str]:
     """An agent's end of the tunnel that ``vnc_proxy_request`` asks for; code and reason that it was closed with."""
     reader, writer = await target()
     data = request["data"]
@@ -63,6 +66,8 @@ async def dial_back(request: dict[str, Any], target: Open) -> tuple[int, str]:
             additional_headers=headers,
             subprotocols=[Subprotocol(TUNNEL_PROTOCOL)],
             compression=None,
+            proxy=None,
+            **options,
         ) as tunnel:
             await asyncio.gather(_up(tunnel, writer), _down(reader, tunnel))
             return tunnel.close_code or 0, tunnel.close_reason or ""
@@ -95,6 +100,7 @@ class Agent:
         self.target = target
         self.requests: list[dict[str, Any]] = []
         self.ends: list[tuple[int, str]] = []
+        self.tls: ssl.SSLContext | None = None
         self._tunnels: set[asyncio.Task[None]] = set()
 
     def asked(self, request: dict[str, Any]) -> None:
@@ -105,7 +111,11 @@ class Agent:
         task.add_done_callback(self._tunnels.discard)
 
     async def _tunnel(self, request: dict[str, Any]) -> None:
-        self.ends.append(await dial_back(request, self.target))
+        options = {"ssl": self.tls} if self.tls is not None else {}
+        try:
+            self.ends.append(await dial_back(request, self.target, **options))
+        except InvalidStatus as refused:  # the viewer has left
+            self.ends.append((refused.response.status_code, ""))
 
     async def settled(self) -> None:
         """Until every tunnel has ended."""

@@ -95,9 +95,9 @@ class Hop(asyncio.BufferedProtocol):
         if not self._held:
             taken.resume_reading()
 
-    def get_buffer(self, sizehint: int) -> bytearray:
-        """The one buffer: what is read is taken out of it before anybody else reads."""
-        return self._buffer
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The one buffer: what is read is taken out of it before anybody else reads. A view, of which TLS takes slices."""
+        return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the frames, or parts of frames, that have been read."""
