@@ -13,10 +13,12 @@ from __future__ import annotations
 import marshal
 import os
 import select
-import signal
 import sys
 import time
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
 START_WITHIN = 20.0
@@ -25,6 +27,10 @@ READ = 65536
 TERM_TO_KILL = 1.0
 """Seconds that what is left after the program gets between SIGTERM and SIGKILL."""
 LOOK_EVERY = 0.05
+SIGKILL, SIGTERM, SIGCONT = 9, 15, 18
+"""By number: the module with the names takes long to import."""
+IGNORED = (13, 25)
+"""SIGPIPE and SIGXFSZ, which Python ignores and what it starts should not."""
 
 
 def stat_of(pid: int) -> list[str]:
@@ -105,19 +111,51 @@ class Log:
         self._size = 0
 
 
+class Waiting:
+    """A child that is ready to become a program as soon as it is told the display."""
+
+    def __init__(self, command: list[str], spec: dict[str, Any]) -> None:
+        self.name = command[0]
+        self.output, into = os.pipe2(os.O_CLOEXEC)
+        self._failed, fail = os.pipe2(os.O_CLOEXEC)
+        gate, self._gate = os.pipe2(os.O_CLOEXEC)
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._gate)
+            become(command, spec, into, fail, gate)
+        for handle in (into, fail, gate):
+            os.close(handle)
+
+    def go(self, display: int) -> str:
+        """Let it become its program; why it could not, or nothing."""
+        os.write(self._gate, str(display).encode())
+        os.close(self._gate)
+        said = b""
+        while part := os.read(self._failed, 4096):
+            said += part
+        os.close(self._failed)
+        return said.decode("utf-8", "replace")
+
+
 class Supervisor:
     """One session from its start to the end of its last process."""
 
-    def __init__(self, folder: str, spec: dict[str, Any]) -> None:
+    def __init__(self, folder: str, spec: dict[str, Any], server: int, shown: int, chatter: int) -> None:
+        import signal  # only now: its import takes as long as a third of the server's start
+
         self._folder = folder
         self._spec = spec
         self._log = Log(os.path.join(folder, "session.log"), spec["log_limit"])
-        self._server = self._manager = self._program = 0
-        self._shown = -1
+        self._server = server
+        self._shown = shown
         """Where the display server says which number it has."""
+        self._manager = Waiting(spec["manager"], spec) if spec["manager"] else None
+        self._program = Waiting(spec["program"], spec)
         self._display = b""
         self._told = False
-        self._outputs: set[int] = set()
+        self._chatter = chatter
+        """The display server's output, of interest only when it fails."""
+        self._said = b""
         self._stop_at: float | None = None
         """When the graceful part of the end is over."""
         self._kill_at: float | None = None
@@ -136,13 +174,10 @@ class Supervisor:
 
     def run(self) -> int:
         """Until nothing of the session is left; the exit status."""
-        self._shown, shown = os.pipe2(os.O_CLOEXEC)
-        os.set_inheritable(shown, True)
-        self._server = self._start([*self._spec["server"], "-displayfd", str(shown)], limited=False)
-        os.close(shown)
-        become_subreaper()  # while the server starts
+        become_subreaper()
         self._write_state("starting")
-        for source in (self._shown, self._wake):
+        outputs = [waiting.output for waiting in (self._manager, self._program) if waiting is not None]
+        for source in (self._shown, self._chatter, self._wake, *outputs):
             self._poll.register(source, select.POLLIN)
         deadline = time.monotonic() + START_WITHIN
         while self._alive():
@@ -179,9 +214,12 @@ class Supervisor:
                 if data:
                     self._on_display(int(self._display))
             return
-        self._log.take(source, data)
+        if source == self._chatter:
+            self._said = (self._said + data)[-READ:]
+        else:
+            self._log.take(source, data)
         if not data:
-            self._outputs.discard(source)
+            self._chatter = -1 if source == self._chatter else self._chatter
             self._forget(source)
 
     def _forget(self, source: int) -> None:
@@ -190,38 +228,17 @@ class Supervisor:
 
     def _on_display(self, number: int) -> None:
         """The server takes clients: start what is to be seen."""
-        self._spec["env"]["DISPLAY"] = f":{number}"
-        try:
-            if self._spec["manager"]:
-                self._manager = self._start(self._spec["manager"], limited=True)
-            self._program = self._start(self._spec["program"], limited=True)
-        except OSError as error:
-            self._end(str(error), grace=0, cause="program")
-            return
-        self._log.say(f"started: {self._spec['program'][0]}")
+        for waiting in (self._manager, self._program):
+            failed = waiting.go(number) if waiting is not None else ""
+            if failed:
+                self._log.say(failed)
+            if failed and waiting is self._program:
+                self._end(failed, grace=0, cause="program")
+                return
+        self._log.say(f"started: {self._program.name}")
         self._write_state("running", display=number)
         self._told = True
         self._tell({"display": number})
-
-    def _start(self, command: list[str], *, limited: bool) -> int:
-        """One child in a session of its own; ``OSError`` in words when its program cannot be run."""
-        output, into = os.pipe2(os.O_CLOEXEC)
-        failed, fail = os.pipe2(os.O_CLOEXEC)
-        pid = os.fork()
-        if pid == 0:
-            become(command, self._spec, into, fail, limited=limited)
-        os.close(into)
-        os.close(fail)
-        said = b""
-        while part := os.read(failed, 4096):
-            said += part
-        os.close(failed)
-        if said:
-            os.close(output)
-            raise OSError(said.decode("utf-8", "replace"))
-        self._outputs.add(output)
-        self._poll.register(output, select.POLLIN)
-        return pid
 
     def _on_term(self, *_: object) -> None:
         self._asked = True
@@ -240,9 +257,11 @@ class Supervisor:
         lost = cause == "display" and self._cause == "program" and self._kill_at is None
         if self._stop_at is None or lost:  # a program may hear of its display's end before we do
             self._reason, self._cause = reason, cause
+            if cause == "display":
+                self._log.take(-1, self._said[-LINE:] + b"\n")
             self._log.say(f"ending: {reason}")
-            if self._program and self._code is None:
-                signal_all([self._program], signal.SIGTERM)
+            if self._code is None:
+                signal_all([self._program.pid], SIGTERM)
         self._stop_at = min(now + grace, self._stop_at or now + grace)
 
     def _reap(self) -> None:
@@ -259,11 +278,10 @@ class Supervisor:
         if self._server in ended:
             self._end(f"the display server {ended_in_words(ended[self._server])}", grace=0, cause="display")
             self._server = 0
-        if self._manager in ended:
-            self._log.say(f"the window manager {ended_in_words(ended[self._manager])}")
-            self._manager = 0
-        if self._program in ended and self._code is None:
-            self._code = ended[self._program]
+        if self._manager is not None and self._manager.pid in ended and self._told:
+            self._log.say(f"the window manager {ended_in_words(ended[self._manager.pid])}")
+        if self._program.pid in ended and self._code is None:
+            self._code = ended[self._program.pid]
             self._end(ended_in_words(self._code), grace=LOOK_EVERY if self._code else 0, cause="program")
 
     def _step(self) -> None:
@@ -274,13 +292,13 @@ class Supervisor:
         over = now >= self._stop_at
         if self._kill_at is None:
             waits = self._code is None if self._cause != "program" else bool(self._code)
-            if waits and self._program and not over:
+            if waits and not over:
                 return
             forced = over and self._code is None
             self._kill_at = now if forced else now + TERM_TO_KILL
-            signal_all(descendants(os.getpid()), signal.SIGKILL if forced else signal.SIGTERM)
+            signal_all(descendants(os.getpid()), SIGKILL if forced else SIGTERM)
         elif now >= self._kill_at:
-            signal_all(descendants(os.getpid()), signal.SIGKILL)
+            signal_all(descendants(os.getpid()), SIGKILL)
 
     def _alive(self) -> bool:
         """Whether anything is left to look after."""
@@ -311,18 +329,23 @@ class Supervisor:
         detach(1)
 
 
-def become(command: list[str], spec: dict[str, Any], into: int, fail: int, *, limited: bool) -> None:
-    """In a fresh child: turn into ``command``, or tell why not. Does not return."""
+def become(command: list[str], spec: dict[str, Any], into: int, fail: int, gate: int) -> None:
+    """In a fresh child: get ready, and once the display is known turn into ``command``. Does not return."""
+    import signal
+
     try:
         os.setsid()
-        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        for number in (SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, *IGNORED):
             signal.signal(number, signal.SIG_DFL)
-        confine(spec, limited=limited)
+        confine(0, spec)
+        limit(spec)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (into, 1), (into, 2)):
             os.dup2(source, target)
         os.chdir(spec["cwd"])
-        os.execvpe(command[0], command, spec["env"])
+        display = os.read(gate, 16).decode()
+        if display:  # nothing: the supervisor gave up
+            os.execvpe(command[0], command, {**spec["env"], "DISPLAY": f":{display}"})
     except OSError as error:
         os.write(fail, f"{command[0]} cannot be started: {error.strerror or error}".encode())
     except BaseException as error:  # noqa: BLE001 - a forked child must never run on as a second supervisor
@@ -331,18 +354,39 @@ def become(command: list[str], spec: dict[str, Any], into: int, fail: int, *, li
         os._exit(127)
 
 
-def confine(spec: dict[str, Any], *, limited: bool) -> None:
-    """Put this process under the session's limits; the display server counts too, but keeps its priority."""
+def start_server(spec: dict[str, Any]) -> tuple[int, int, int]:
+    """The display server, first of all: its pid, where it tells its number, and what it prints."""
+    shown, tells = os.pipe2(os.O_CLOEXEC)
+    output, into = os.pipe2(os.O_CLOEXEC)
+    os.set_inheritable(tells, True)
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    command = [*spec["server"], "-displayfd", str(tells)]
+    actions = [(os.POSIX_SPAWN_DUP2, source, at) for at, source in enumerate((nothing, into, into))]
+    pid = os.posix_spawn(
+        command[0], command, spec["env"], file_actions=actions, setsid=True, setsigmask=[], setsigdef=IGNORED
+    )
+    for handle in (tells, into, nothing):
+        os.close(handle)
+    confine(pid, spec)  # from here, beside its start: the first move into a group may take ten milliseconds
+    return pid, shown, output
+
+
+def confine(pid: int, spec: dict[str, Any]) -> None:
+    """Put a process, 0 is this one, into the session's groups and onto its CPUs."""
     for path in spec["joins"]:
         with open(path, "w", encoding="ascii") as file:
-            file.write("0")
+            file.write(str(pid))
     if spec["affinity"]:
-        os.sched_setaffinity(0, spec["affinity"])
-    if limited and spec["data_limit"]:
+        os.sched_setaffinity(pid, spec["affinity"])
+
+
+def limit(spec: dict[str, Any]) -> None:
+    """What stands in for groups where there are none; the display server is spared it."""
+    if spec["data_limit"]:
         import resource
 
         resource.setrlimit(resource.RLIMIT_DATA, (spec["data_limit"], spec["data_limit"]))
-    if limited and spec["nice"]:
+    if spec["nice"]:
         os.nice(spec["nice"])
 
 
@@ -356,7 +400,7 @@ def become_subreaper() -> None:
 def signal_all(pids: list[int], number: int) -> None:
     """Signal each; what was stopped goes on, since it could not end otherwise."""
     for pid in pids:
-        for each in (number, signal.SIGCONT):
+        for each in (number, SIGCONT):
             try:
                 os.kill(pid, each)
             except OSError:
@@ -368,6 +412,8 @@ def ended_in_words(code: int) -> str:
     if code >= 0:
         return f"ended with status {code}"
     try:
+        import signal
+
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
@@ -402,12 +448,12 @@ def main(folder: str) -> int:
         os.write(1, b'{"error": "the home folder is in use by another session", "code": "HOME_IN_USE"}\n')
         return 1
     try:
-        return Supervisor(folder, spec).run()
+        return Supervisor(folder, spec, *start_server(spec)).run()
     except OSError as error:
         import json
 
         os.write(1, json.dumps({"error": str(error)}).encode() + b"\n")
-        signal_all(descendants(os.getpid()), signal.SIGKILL)
+        signal_all(descendants(os.getpid()), SIGKILL)
         return 1
 
 
