@@ -19,10 +19,15 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
-SECRET_KEYS = frozenset({"token", "key", "password", "authorization", "secret", "credential", "api_key"})
-SECRETS_IN_TEXT = re.compile(
-    r"((?:token|key|password|secret)=)[^&\s\"']+|(bearer\s+)[\w.~+/=-]+|(\w+://[^/\s:@]*:)[^@\s/]+(?=@)", re.IGNORECASE
+SECRET_KEYS = frozenset(
+    {"token", "key", "password", "authorization", "secret", "credential", "api_key", "ticket", "jwt", "tunnel_token"}
 )
+SECRETS_IN_TEXT = re.compile(
+    r"((?:token|key|password|secret|ticket)(?:=|%3d))[^&\s\"']+|(bearer\s+)[\w.~+/=-]+|(\w+://[^/\s:@]*:)[^@\s/]+(?=@)"
+    r"|\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*|\bcb[akt]_[\w-]{16,}",
+    re.IGNORECASE,
+)
+"""Also our own kinds of secrets where nothing says so: users' tokens, API keys, agents' keys, viewers' tickets."""
 HIDDEN = "[hidden]"
 
 
@@ -112,7 +117,7 @@ def _without_secrets(value: Any, levels: int = 8) -> Any:
 
 def clean(text: str) -> str:
     """A text without the secrets that URLs and headers carry."""
-    return SECRETS_IN_TEXT.sub(lambda found: f"{found[1] or found[2] or found[3]}{HIDDEN}", text)
+    return SECRETS_IN_TEXT.sub(lambda found: f"{found[1] or found[2] or found[3] or ''}{HIDDEN}", text)
 
 
 def _serialise(event: EventDict, **_: Any) -> str:

@@ -33,6 +33,7 @@ from app.client.broker_file import (
     read_broker_file,
     read_token,
     running_broker,
+    trust_own_broker,
 )
 from app.client.child import Child, broker_command, spawn
 from app.client.transport import base_url_of
@@ -214,6 +215,7 @@ class EmbeddedBroker:
             await self._refused(child)
             return
         self._token = token
+        trust_own_broker(self.data_dir)
         self._process = await asyncio.to_thread(KnownProcess, child.pid)
         self._set(BrokerState("running", base_url_of(str(ready.get("main", ""))), token, child.pid, __version__))
 

@@ -112,3 +112,27 @@ def test_a_log_that_nobody_reads_any_more_harms_nobody(stream: io.StringIO) -> N
     closed = logs.Lasting(stream)
     closed.write("x")
     closed.flush()
+
+
+JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI1NTBlODQwMCJ9.c2lnbmF0dXJlLW9mLWl0"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (f"GET /vnc-viewer/770e8400?token={JWT}&mode=view", "GET /vnc-viewer/770e8400?token=[hidden]&mode=view"),
+        (f"opened with {JWT}, then closed", "opened with [hidden], then closed"),
+        ("/agent/ws?agent_id=a&key=cba_0123456789abcdefghij&region=x", "/agent/ws?agent_id=a&key=[hidden]&region=x"),
+        ("next=/vnc-viewer/1%3Ftoken%3Dabcdef", "next=/vnc-viewer/1%3Ftoken%3D[hidden]"),
+        ("ticket=abcdef", "ticket=[hidden]"),
+        ("made cbt_0123456789abcdefghij", "made [hidden]"),
+        ("made cbk_0123456789abcdefghij.", "made [hidden]."),
+        ("X-Agent-API-Key given as Bearer abc", "X-Agent-API-Key given as Bearer [hidden]"),
+        ("the session cb_test and the token of a user", "the session cb_test and the token of a user"),
+    ],
+)
+def test_tokens_keys_and_tickets_are_taken_out_of_any_text(stream: io.StringIO, text: str, left: str) -> None:
+    logs.get_logger("access").info(text, ticket="secret", jwt="secret", tunnel_token="secret", about=[text])
+    (line,) = lines(stream)
+    assert (line["event"], line["about"]) == (left, [left])
+    assert [line[name] for name in ("ticket", "jwt", "tunnel_token")] == ["[hidden]"] * 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,8 +48,23 @@ class Floor:
         return floor
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of today's schema; a copy of it starts in a fraction of the time that migrations take."""
+    path = tmp_path_factory.mktemp("schema") / "rows.sqlite"
+
+    async def make() -> None:
+        database = Database(path)
+        await database.start()
+        await database.stop()
+
+    asyncio.run(make())
+    return path
+
+
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+async def database(tmp_path: Path, empty_database: Path) -> AsyncIterator[Database]:
+    shutil.copy(empty_database, tmp_path / "rows.sqlite")
     database = Database(tmp_path / "rows.sqlite")
     await database.start()
     yield database

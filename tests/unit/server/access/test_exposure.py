@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,6 @@ from app.server.access.networks import Networks
 from app.server.events import EventLog
 from app.server.health import Health
 from app.server.storage.database import Database
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "rows.sqlite")
-    await database.start()
-    yield database
-    await database.stop()
 
 
 async def exposure_of(database: Database, **settings: Any) -> Exposure:

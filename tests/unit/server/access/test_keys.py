@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,6 @@ import pytest
 from app.errors import NotFound
 from app.server.access.keys import ApiKeys
 from app.server.storage.database import Database
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(tmp_path / "rows.sqlite")
-    await database.start()
-    yield database
-    await database.stop()
 
 
 def carrying(name: str, value: str) -> dict[str, Any]:
