@@ -68,6 +68,7 @@ class Operations:
         away = _problem(503, "The storage is away; nothing has changed.")
         add = router.add_api_route
         add("/broker", self.broker, tags=broker, response_model=wire.BrokerReport)
+        add("/whoami", self.whoami, tags=access, response_model=wire.WhoAmI)
         add("/stop", self.stop, methods=["POST"], status_code=202, tags=broker, response_model=wire.Stopping)
         add("/holds", self.hold, methods=["POST"], status_code=201, tags=holds, response_model=wire.Hold,
             responses=missing | conflict | away)  # fmt: skip
@@ -96,6 +97,11 @@ class Operations:
     async def broker(self) -> Response:
         """The broker's name, version, process and addresses."""
         return answer(self._services.broker())
+
+    async def whoami(self, request: Request) -> Response:
+        """Whose token this request carries: the console's own, or an administrator's login."""
+        caller = self._services.callers.caller(request.scope)
+        return answer({"kind": caller.kind, "username": caller.username, "role": caller.role})
 
     async def stop(self, request: Request) -> Response:
         """Stop the broker cleanly; streams and sessions are kept for the next start as long as their TTL lasts."""

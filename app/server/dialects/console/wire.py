@@ -59,6 +59,14 @@ class BrokerReport(BaseModel):
     protocol: int
 
 
+class WhoAmI(BaseModel):
+    """Who makes this request."""
+
+    kind: Literal["console", "user"]
+    username: str
+    role: Literal["admin", "user"]
+
+
 class Stopping(BaseModel):
     """The broker has begun to stop."""
 

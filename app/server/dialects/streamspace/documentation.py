@@ -37,6 +37,33 @@ _HEADERS = {
     "X-RateLimit-Reset": "Unix timestamp when limit resets",
     "X-Request-ID": "The request's id, as it was sent or as it was given",
 }
+_SOCKETS: dict[str, tuple[str, str, tuple[str, ...], tuple[int, ...]]] = {
+    "/vnc-viewer/{session_id}": (
+        "View a desktop",
+        (
+            "With an upgrade: RFB both ways, as binary frames. Without: a page that does that. `token` is a login's, or "
+            "a ticket's of Callboard's own. `mode=view` is enforced by the broker."
+        ),
+        ("token", "mode"),
+        (400, 401, 403, 404, 409, 429, 503),
+    ),
+    "/agent/ws": (
+        "Agent's connection",
+        (
+            "Only with an upgrade: JSON messages, one for each text frame. Needs an agent key: `X-Agent-API-Key`, a "
+            "bearer's token or `key`."
+        ),
+        ("agent_id", "platform", "region", "key"),
+        (400, 401, 403, 404, 429),
+    ),
+    "/agent/tunnel/{proxy_id}": (
+        "Agent's tunnel for one viewer",
+        "Callboard's own, only with an upgrade: an agent dials back with the token of a `vnc_proxy_request`.",
+        (),
+        (401, 403, 404, 429),
+    ),
+}
+"""WebSockets: summary, description, query parameters, statuses before the upgrade."""
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
@@ -47,7 +74,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation, references)
-    paths |= _sockets()
+    paths |= _sockets(references)
     security = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "From `POST /auth/login`"}
     headers = {_key(name): {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()}
     return {
@@ -105,23 +132,44 @@ def _query(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _responses(operation: Operation, references: Any) -> dict[str, Any]:
-    headers = {name: {"$ref": f"#/components/headers/{_key(name)}"} for name in _HEADERS}
-    good: dict[str, Any] = {"description": _GOOD[operation.good], "headers": headers}
+    good: dict[str, Any] = {"description": _GOOD[operation.good], "headers": _headers()}
     if operation.answer is not None:
         schema = references[operation.answer, "validation"]
         good["content"] = {"application/json": {"schema": schema}}
-    responses = {str(operation.good): good}
-    for status in sorted({*_ALWAYS, *operation.statuses}):
-        model = TooMany if status == 429 else Problem
-        schema = references[model, "validation"]
-        content = {"application/json": {"schema": schema}}
-        responses[str(status)] = {"description": _BAD[status], "headers": headers, "content": content}
-    return responses
+    problems = {str(status): _problem(status, references) for status in sorted({*_ALWAYS, *operation.statuses})}
+    return {str(operation.good): good, **problems}
 
 
-def _sockets() -> dict[str, Any]:
-    """WebSockets, which OpenAPI can only tell in words."""
-    return {}
+def _problem(status: int, references: Any) -> dict[str, Any]:
+    model = TooMany if status == 429 else Problem
+    content = {"application/json": {"schema": references[model, "validation"]}}
+    return {"description": _BAD[status], "headers": _headers(), "content": content}
+
+
+def _headers() -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{_key(name)}"} for name in _HEADERS}
+
+
+def _sockets(references: Any) -> dict[str, Any]:
+    """WebSockets, which OpenAPI can only tell in words; each is served under ``/api/v1`` too."""
+    paths: dict[str, Any] = {}
+    for path, (summary, text, query, statuses) in _SOCKETS.items():
+        responses: dict[str, Any] = {"101": {"description": "Upgraded to a WebSocket."}}
+        if path.startswith("/vnc-viewer"):
+            responses["200"] = {"description": "The viewer's page.", "content": {"text/html": {}}}
+        responses |= {str(status): _problem(status, references) for status in statuses}
+        parameters = [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in query]
+        paths[path] = {
+            "get": {
+                "tags": ["StreamSpace: WebSockets"],
+                "summary": summary,
+                "operationId": f"streamspace_{path.strip('/').split('/{')[0].replace('/', '_').replace('-', '_')}",
+                "description": text,
+                "parameters": [*_places(path), *parameters],
+                "responses": responses,
+            }
+        }
+    return paths
 
 
 def _key(header: str) -> str:
