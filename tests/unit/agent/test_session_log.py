@@ -1,0 +1,75 @@
+"""Logs of sessions: the end of a file, across its rotation, and what comes after."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.agent.session_log import BLOCK, follow, older, tail
+from app.agent.supervisor import Log
+from tests.unit.agent.conftest import until
+
+
+@given(st.lists(st.integers(0, 300), max_size=60), st.integers(0, 80), st.integers(0, 60))
+def test_the_last_lines_whatever_their_lengths(lengths: list[int], count: int, split: int) -> None:
+    import tempfile
+
+    lines = [f"{number} {'x' * length * 40}" for number, length in enumerate(lengths)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "session.log"
+        before, after = lines[:split], lines[split:]
+        older(path).write_text("".join(f"{line}\n" for line in before))
+        path.write_text("".join(f"{line}\n" for line in after))
+        assert tail(path, count) == (lines[-count:] if count else [])
+
+
+def test_a_long_file_is_read_from_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "session.log"
+    path.write_text("".join(f"line {number}\n" for number in range(200_000)))
+    assert tail(path, 3) == ["line 199997", "line 199998", "line 199999"]
+    assert path.stat().st_size > 10 * BLOCK
+    assert len(tail(path, 10**9)) == 10_000
+
+
+def test_no_file_is_no_lines(tmp_path: Path) -> None:
+    assert tail(tmp_path / "none", 5) == []
+
+
+async def test_following_misses_nothing_over_rotations(tmp_path: Path) -> None:
+    path = tmp_path / "session.log"
+    log = Log(str(path), 2000)
+    for number in range(5):
+        log.take(1, f"line {number}\n".encode())
+    over = False
+    got: list[str] = []
+
+    async def read() -> None:
+        async for lines in follow(path, 3, lambda: over):
+            got.extend(line.split(" ", 1)[1] for line in lines)
+
+    reading = asyncio.create_task(read())
+    await until(lambda: len(got) == 3)
+    for number in range(5, 200):
+        log.take(1, f"line {number}\n".encode())
+        if number % 20 == 0:
+            await asyncio.sleep(0.25)
+    over = True
+    await asyncio.wait_for(reading, 10)
+    assert got == [f"line {number}" for number in range(2, 200)]
+    assert path.stat().st_size <= 2000
+    assert older(path).stat().st_size <= 2000
+
+
+def test_a_log_joins_what_comes_in_pieces_and_cuts_what_never_ends(tmp_path: Path) -> None:
+    path = tmp_path / "session.log"
+    log = Log(str(path), 1 << 20)
+    log.take(1, b"one ")
+    log.take(2, b"other\r\n")
+    log.take(1, b"line\n\xff\xfe\n" + b"y" * 20_000)
+    log.take(1, b"")
+    texts = [line.split(" ", 1)[1] for line in tail(path, 100)]
+    assert texts[:3] == ["other", "one line", "\ufffd\ufffd"]
+    assert [len(text) for text in texts[3:]] == [8192, 8192, 20_000 - 2 * 8192]

@@ -1,0 +1,216 @@
+"""Tunnels between a scripted RFB server and a scripted broker: bytes, bounds, ends and refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from app.agent.platform import AgentFailure, RfbAddress, TcpAddress, UnixAddress
+from app.agent.tunnel import Tunnel
+from app.agent_protocol import TUNNEL_FRAME, CloseCode
+from tests.fakes.agent_broker import AgentBroker
+from tests.unit.agent.conftest import until
+
+MIB = 1024 * 1024
+
+
+class Desktop:
+    """A VNC server as far as a tunnel is concerned: greets, then does what the test says."""
+
+    def __init__(self) -> None:
+        self.reader: asyncio.StreamReader
+        self.writer: asyncio.StreamWriter
+        self.connected = asyncio.Event()
+        self._server: asyncio.Server | None = None
+
+    async def listen(self) -> RfbAddress:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=MIB)
+        return TcpAddress("127.0.0.1", self._server.sockets[0].getsockname()[1])
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        writer.write(b"RFB 003.008\n")
+        self.connected.set()
+        await writer.wait_closed()
+
+    async def close(self) -> None:
+        if self.connected.is_set():
+            self.writer.transport.abort()
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[AgentBroker]:
+    async with AgentBroker() as one:
+        yield one
+
+
+@pytest.fixture
+async def desktop() -> AsyncIterator[Desktop]:
+    one = Desktop()
+    yield one
+    await one.close()
+
+
+@pytest.fixture
+async def pair(broker: AgentBroker, desktop: Desktop) -> AsyncIterator[tuple[Tunnel, ServerConnection]]:
+    tunnel = Tunnel()
+    there = broker.expect_tunnel("p1")
+    await tunnel.open(await desktop.listen(), url(broker), "the-token", None)
+    socket = await there
+    assert await socket.recv() == b"RFB 003.008\n"
+    yield tunnel, socket
+    tunnel.close(CloseCode.NORMAL)
+    await until(lambda: tunnel._web._transport is None)  # type: ignore[union-attr]
+
+
+def url(broker: AgentBroker) -> str:
+    return f"{broker.url.replace('http', 'ws')}/agent/tunnel/p1"
+
+
+Pair = tuple[Tunnel, ServerConnection]
+
+
+async def test_the_broker_is_shown_the_token_and_offered_no_compression(pair: Pair, broker: AgentBroker) -> None:
+    headers = broker.headers[-1]
+    assert headers["authorization"] == "Bearer the-token"
+    assert headers["sec-websocket-protocol"] == "streamspace.vnc.v1"
+    assert "sec-websocket-extensions" not in headers
+
+
+async def test_bytes_arrive_as_they_were_in_frames_of_bounded_size(pair: Pair, desktop: Desktop) -> None:
+    tunnel, socket = pair
+    data = os.urandom(3 * MIB)
+    desktop.writer.write(data)
+    got = bytearray()
+    while len(got) < len(data):
+        frame = await asyncio.wait_for(socket.recv(), 10)
+        assert isinstance(frame, bytes)
+        assert len(frame) <= TUNNEL_FRAME
+        got += frame
+    assert got == data
+    back = os.urandom(MIB)
+    await socket.send("text is reserved")
+    for at in range(0, MIB, 100_000):
+        await socket.send(back[at : at + 100_000])
+    assert await asyncio.wait_for(desktop.reader.readexactly(MIB), 10) == back
+    await socket.send([b"in ", b"three ", b"parts"])
+    assert await asyncio.wait_for(desktop.reader.readexactly(14), 10) == b"in three parts"
+    assert (tunnel.down, tunnel.up) == (len(data) + 12, MIB + 14)
+
+
+async def test_a_broker_that_does_not_read_stops_the_desktop_and_not_our_memory(pair: Pair, desktop: Desktop) -> None:
+    tunnel, socket = pair
+    socket.transport.pause_reading()
+    sent = 0
+
+    async def pour() -> None:
+        nonlocal sent
+        while sent < 64 * MIB:
+            desktop.writer.write(bytes(256 * 1024))
+            sent += 256 * 1024
+            await asyncio.wait_for(desktop.writer.drain(), 0.5)
+
+    with pytest.raises(TimeoutError):
+        await pour()
+    assert sent < 64 * MIB
+    waiting = tunnel._web._transport.get_write_buffer_size()  # type: ignore[union-attr]
+    assert waiting < MIB
+    socket.transport.resume_reading()
+    got = 0
+    while got < sent:
+        got += len(await asyncio.wait_for(socket.recv(), 10))
+
+
+async def test_a_desktop_that_does_not_read_stops_the_viewer_and_not_our_memory(pair: Pair, desktop: Desktop) -> None:
+    tunnel, socket = pair
+    sent = 0
+
+    async def pour() -> None:
+        nonlocal sent
+        while sent < 64 * MIB:
+            sent += 64 * 1024
+            await asyncio.wait_for(socket.send(bytes(64 * 1024)), 0.5)
+
+    with pytest.raises(TimeoutError):
+        await pour()
+    assert tunnel._rfb._transport.get_write_buffer_size() < 2 * MIB  # type: ignore[union-attr]
+    got = 0
+    while got < sent:  # the cancelled send was taken all the same
+        got += len(await asyncio.wait_for(desktop.reader.read(MIB), 10))
+
+
+async def test_the_end_of_the_desktop_reaches_the_broker(pair: Pair, desktop: Desktop) -> None:
+    tunnel, socket = pair
+    desktop.writer.close()
+    with pytest.raises(ConnectionClosed):
+        await socket.recv()
+    assert socket.close_code == CloseCode.REFUSED
+    assert await tunnel.closed == CloseCode.REFUSED
+
+
+async def test_the_end_of_the_viewer_reaches_the_desktop(pair: Pair, desktop: Desktop) -> None:
+    tunnel, socket = pair
+    await socket.close(CloseCode.KICKED, "kicked")
+    assert await asyncio.wait_for(desktop.reader.read(), 5) == b""
+    assert await tunnel.closed == CloseCode.KICKED
+
+
+async def test_a_broker_that_vanishes_reaches_the_desktop(pair: Pair, desktop: Desktop) -> None:
+    tunnel, socket = pair
+    socket.transport.abort()
+    assert await asyncio.wait_for(desktop.reader.read(), 5) == b""
+    assert tunnel.closed.done()
+
+
+@pytest.mark.parametrize("code", [CloseCode.HIBERNATED, CloseCode.ENDED, CloseCode.SHUTDOWN])
+async def test_a_reason_of_ours_reaches_the_broker(pair: Pair, code: int) -> None:
+    tunnel, socket = pair
+    tunnel.close(code, "because " * 30)
+    with pytest.raises(ConnectionClosed):
+        await socket.recv()
+    assert socket.close_code == code
+    assert socket.close_reason
+    assert socket.close_reason.startswith("because")
+
+
+async def test_a_desktop_that_is_not_there_leaves_the_broker_alone(broker: AgentBroker, state: Any) -> None:
+    for address in (TcpAddress("127.0.0.1", 1), UnixAddress(str(state / "none"))):
+        with pytest.raises(AgentFailure) as refused:
+            await Tunnel().open(address, url(broker), "", None)
+        assert refused.value.code == "VNC_CONNECT_FAILED"
+    assert broker.headers == []
+
+
+async def test_a_broker_that_refuses_the_tunnel_costs_the_desktop_nothing(
+    broker: AgentBroker, desktop: Desktop
+) -> None:
+    from http import HTTPStatus
+
+    broker.refuse = HTTPStatus.FORBIDDEN
+    with pytest.raises(AgentFailure, match="tunnel"):
+        await Tunnel().open(await desktop.listen(), url(broker), "x", None)
+    assert await asyncio.wait_for(desktop.reader.read(), 5) == b""
+
+
+async def test_silence_after_a_ping_ends_a_half_open_tunnel(
+    broker: AgentBroker, desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.agent.tunnel.PING", 0.2)
+    tunnel = Tunnel()
+    there = broker.expect_tunnel("p1")
+    await tunnel.open(await desktop.listen(), url(broker), "", None)
+    socket = await there
+    await asyncio.sleep(0.7)
+    assert not tunnel.closed.done()  # pongs are life
+    socket.transport.pause_reading()
+    await asyncio.wait_for(tunnel.closed, 5)
+    socket.transport.abort()
