@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import trustme
 
 from app.errors import ConfigError
-from app.trust import client_context
+from app.trust import client_context, vouched_for
+
+LONG_AGO = datetime(2019, 1, 1, tzinfo=UTC)
 
 
 async def shake_hands(certificate: trustme.LeafCert, client: ssl.SSLContext, name: str) -> None:
@@ -78,3 +81,45 @@ def test_what_holds_no_certificates_is_a_configuration_error(tmp_path: Path) -> 
     for file in (tmp_path / "rubbish.pem", tmp_path / "none.pem"):
         with pytest.raises(ConfigError, match="cannot be read as certificates"):
             client_context("https://show.local", file)
+
+
+def chain_of(certificate: trustme.LeafCert) -> list[bytes]:
+    return [ssl.PEM_cert_to_DER_cert(blob.bytes().decode()) for blob in certificate.cert_chain_pems]
+
+
+def test_the_viewers_page_is_told_of_the_same_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca = trustme.CA()
+    show, house = ca.issue_cert("show.local"), ca.issue_cert("10.0.0.5")
+    child = ca.create_child_ca().issue_cert("show.local")
+    stranger = trustme.CA().issue_cert("show.local")
+    file = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(str(file))
+    assert not vouched_for("wss://show.local/x", chain_of(show))
+    monkeypatch.setenv("CALLBOARD_CA", str(file))
+    for url, certificate, vouched in (
+        ("wss://show.local:8443/vnc-viewer/1?token=x", show, True),
+        ("wss://show.local/x", child, True),
+        ("wss://10.0.0.5/x", house, True),
+        ("wss://127.0.0.1:8080/x", show, True),
+        ("wss://other.local/x", show, False),
+        ("wss://show.local/x", stranger, False),
+        ("wss://127.0.0.1/x", stranger, False),
+        ("nonsense", show, False),
+    ):
+        assert vouched_for(url, chain_of(certificate)) is vouched, url
+    assert not vouched_for("wss://show.local/x", [])
+    assert not vouched_for("wss://show.local/x", [b"rubbish"])
+    file.write_text("rubbish")
+    assert not vouched_for("wss://show.local/x", chain_of(show))
+
+
+def test_the_brokers_very_certificate_vouches_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    show = trustme.CA().issue_cert("show.local")
+    old = trustme.CA().issue_cert("show.local", not_after=datetime(2020, 1, 1, tzinfo=UTC), not_before=LONG_AGO)
+    file = tmp_path / "broker.crt"
+    monkeypatch.setenv("CALLBOARD_CA", str(file))
+    for certificate, vouched in ((show, True), (old, False)):
+        certificate.cert_chain_pems[0].write_to_path(str(file))
+        assert vouched_for("wss://127.0.0.1:8080/x", chain_of(certificate)) is vouched
+        assert vouched_for("wss://show.local/x", chain_of(certificate)) is vouched
+        assert not vouched_for("wss://other.local/x", chain_of(certificate))

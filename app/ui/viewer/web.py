@@ -20,6 +20,7 @@ from PySide6.QtCore import QBuffer, QByteArray, QFile, QIODevice, QObject, Qt, Q
 from PySide6.QtGui import QColor
 from PySide6.QtWebChannel import QWebChannel
 from PySide6.QtWebEngineCore import (
+    QWebEngineCertificateError,
     QWebEnginePage,
     QWebEngineProfile,
     QWebEngineScript,
@@ -34,6 +35,7 @@ from PySide6.QtWidgets import QWidget
 from app.errors import CallboardError
 from app.logs import get_logger
 from app.novnc import PAGE, ViewerFiles
+from app.trust import vouched_for
 
 SCHEME = b"callboard"
 ORIGIN = "callboard://viewer"
@@ -102,7 +104,19 @@ class _Files(QWebEngineUrlSchemeHandler):
 
 
 class _Page(QWebEnginePage):
-    """A page that stays where it is and opens nothing."""
+    """A page that stays where it is, opens nothing, and trusts the brokers that this console trusts."""
+
+    def __init__(self, profile: QWebEngineProfile) -> None:
+        super().__init__(profile)
+        self.certificateError.connect(self._on_certificate_error)
+
+    def _on_certificate_error(self, error: QWebEngineCertificateError) -> None:
+        """A certificate that the system does not know: what ``--ca`` names, or the own broker's, is trusted here too."""
+        chain = [bytes(certificate.toDer().data()) for certificate in error.certificateChain()]
+        if error.isOverridable() and vouched_for(error.url().toString(), chain):
+            error.acceptCertificate()
+        else:
+            error.rejectCertificate()
 
     def acceptNavigationRequest(self, url: QUrl | str, type: QWebEnginePage.NavigationType, isMainFrame: bool) -> bool:
         return url == HOME
