@@ -48,6 +48,11 @@ def is_draining(row: AgentRow, store: Picture) -> bool:
     return row.status == "draining" or row.id in store.drains
 
 
+def is_on_its_way(row: DesktopRow) -> bool:
+    """Whether it starts, ends, falls asleep or wakes."""
+    return row.state in ("pending", "terminating") or row.phase in _PHASES
+
+
 def state_of_agent(row: AgentRow, store: Picture, now: float, ghost: Ghost | None = None) -> State:
     """State of an agent, or of its ghost when one is given. ``now`` is the broker's clock."""
     if ghost is not None:
@@ -80,7 +85,7 @@ def state_of_desktop(row: DesktopRow, store: Picture, now: float, ghost: Ghost |
     told = plain(row.message)
     if row.phase in ("Failed", "Unknown") or row.state == "terminated":
         return State(FAULT, now - row.updated_at, told or row.phase.lower())
-    if row.state in ("pending", "terminating") or row.phase in _PHASES:
+    if is_on_its_way(row):
         word = {"pending": "starting", "terminating": "ending"}.get(row.state) or _PHASES[row.phase]
         return State(CHANGING, now - row.updated_at, told, word)
     away = _agent_away(row, agent, heard)

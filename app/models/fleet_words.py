@@ -89,15 +89,21 @@ def idle_seconds(row: DesktopRow, viewers: Iterable[ViewerRow], now: float) -> f
     return None if since is None else max(0.0, now - since)
 
 
+def span_text(seconds: float) -> str:
+    """A span without what does not matter of it: ``40 s``, ``12 m``, ``2 h``, ``1 h 10``."""
+    text = age_text(seconds)
+    return text.rsplit(" ", 1)[0] if " m " in text or text.endswith(" 00") else text
+
+
 def idle_text(row: DesktopRow, viewers: Iterable[ViewerRow], now: float) -> str:
-    """``in use``, ``12 m 05`` or ``12 m 05 of 30 m``."""
+    """``in use``, ``40 s``, ``12 m`` or ``12 m of 30 m``."""
     idle = idle_seconds(row, viewers, now)
     if idle is None:
         return ""
     if idle == 0.0:
         return "in use"
     limit = idle_limit(row)
-    return f"{age_text(idle)} of {limit // 60} m" if limit else age_text(idle)
+    return f"{span_text(idle)} of {span_text(limit)}" if limit else span_text(idle)
 
 
 def viewer_text(row: ViewerRow) -> str:
@@ -113,18 +119,35 @@ def rate_text(rate: float) -> str:
     return f"{rate / 1000:.0f} kB/s" if rate < 999_500 else f"{rate / 1_000_000:.1f} MB/s"
 
 
+def offered_by(agent: AgentRow) -> list[str]:
+    """Templates that an ``attach`` agent offers: each is a desktop that runs there anyway."""
+    offered = agent.metadata.get("attached")
+    if agent.platform != "attach" or not isinstance(offered, list):
+        return []
+    return [one["name"] for one in offered if isinstance(one, dict) and isinstance(one.get("name"), str)]
+
+
 def platforms_of(template: TemplateRow) -> tuple[str, ...]:
-    """Platforms for which a template has something to run."""
+    """Platforms for which a template has something to run; ``attach`` is taken only when it is asked for."""
     local = ("local",) if template.command else ()
     return local + (CONTAINER_PLATFORMS if template.base_image else ())
 
 
+def is_attached(template: TemplateRow, agents: Mapping[str, AgentRow]) -> bool:
+    """Whether some agent publishes it, and nothing else can run it."""
+    return not platforms_of(template) and any(template.name in offered_by(row) for row in agents.values())
+
+
 def why_not_runnable(template: TemplateRow, agents: Mapping[str, AgentRow], platform: str | None = None) -> str:
     """Why no agent could run a template now, on any platform or on one; "" when some agent could."""
+    here = [row for row in agents.values() if row.status != "offline"]
+    if platform == "attach" or (platform is None and is_attached(template, agents)):
+        offered = any(template.name in offered_by(row) for row in here)
+        return "" if offered else "no connected agent publishes it"
     wanted = [one for one in platforms_of(template) if platform in (None, one)]
     if not wanted:
         return f"it has nothing that {platform} could run" if platform else "it has neither a command nor an image"
-    could = [row for row in agents.values() if row.platform in wanted and row.status != "offline"]
+    could = [row for row in here if row.platform in wanted]
     if not could:
         return f"no {' or '.join(wanted)} agent is connected"
     lacking = [row for row in could if _lacks(template, row)]

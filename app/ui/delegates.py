@@ -140,7 +140,8 @@ class CellDelegate(QStyledItemDelegate):
     def _group(self, painter: QPainter, rect: QRect, model: RowTable, row: int, text: str) -> None:
         """The name and number of a group in its first row; below it the name again, set back and dim."""
         theme, box = self.theme, rect.adjusted(PAD, 0, -PAD, 0)
-        if not model.group_title(row):
+        title = model.group_title(row)
+        if not title:
             painter.setFont(self._body)
             painter.setPen(theme.color("text3"))
             painter.drawText(
@@ -153,7 +154,7 @@ class CellDelegate(QStyledItemDelegate):
         painter.drawText(box, _RIGHT, number)
         painter.setPen(theme.color("text"))
         room = box.width() - self._heading_metrics.horizontalAdvance(number) - PAD
-        painter.drawText(box, _LEFT, self._heading_metrics.elidedText(text, _ELIDE, room))
+        painter.drawText(box, _LEFT, self._heading_metrics.elidedText(text or title, _ELIDE, room))
 
     def _width(self, text: str, metrics: QFontMetrics, mono: bool) -> int:
         key = f"\0{text}" if mono else text

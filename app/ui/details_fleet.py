@@ -10,7 +10,7 @@ from typing import Any
 
 from app.contract import AgentRow, DesktopRow, TemplateRow
 from app.models.fleet_states import heartbeat_age, sessions_text, state_of_agent, state_of_desktop
-from app.models.fleet_words import idle_text, load_text, memory_text, viewer_text, why_not_runnable
+from app.models.fleet_words import idle_text, load_text, memory_text, why_not_runnable
 from app.models.ghosts import Ghost
 from app.models.store import Store
 from app.models.wording import age_text, clean, clock_text, date_text, plain
@@ -119,8 +119,8 @@ def desktop_sections(store: Store, desktop_id: str) -> list[Section]:
         return []
     title = f"{plain(row.user)} ← {plain(row.template)}"
     sections = [Section(title, _desktop_life(store, row, now, ghost), state_of_desktop(row, store, now, ghost))]
-    if ghost is None:
-        sections.append(_viewers(store, row, now))
+    if ghost is None and not store.viewers_of(row.id):
+        sections.append(Section("Viewers", [Line("", "Nobody looks at it now.")]))
     sections.append(Section("Where it runs", _where(store, row, now)))
     sections.append(Section("What it was given", _given(row)))
     if row.platform_metadata:
@@ -147,17 +147,6 @@ def _desktop_life(store: Store, row: DesktopRow, now: float, ghost: Ghost | None
     return lines
 
 
-def _viewers(store: Store, row: DesktopRow, now: float) -> Section:
-    viewers = list(store.viewers_of(row.id).values())
-    if not viewers:
-        return Section("Viewers", [Line("", "Nobody looks at it now.")])
-    lines = [
-        Line(plain(one.user), f"{viewer_text(one)}, {plain(one.address)}, for {age_text(now - one.since)}")
-        for one in viewers
-    ]
-    return Section(f"Viewers ({len(viewers)})", lines)
-
-
 def _where(store: Store, row: DesktopRow, now: float) -> list[Line]:
     agent = store.agents.get(row.agent_id or "")
     heard = heartbeat_age(agent, now)
@@ -176,7 +165,8 @@ def _where(store: Store, row: DesktopRow, now: float) -> list[Line]:
 
 
 def _given(row: DesktopRow) -> list[Line]:
-    lines = [Line(plain(key).capitalize(), plain(value)) for key, value in row.resources.items()]
+    words = {"cpu": "CPU"}
+    lines = [Line(words.get(key, plain(key).capitalize()), plain(value)) for key, value in row.resources.items()]
     if row.limits:
         lines.append(Line("Limits", LIMITS.get(row.limits, plain(row.limits))))
     lines.append(Line("Home", "kept" if row.persistent_home else "thrown away at its end"))

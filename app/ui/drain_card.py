@@ -86,7 +86,8 @@ class DrainCard(QFrame):
     def _show_drain(self, drain: DrainRow) -> None:
         now = self.context.store.broker_now()
         since = f"{clock_text(drain.since, now)} ({age_text(now - drain.since)})"
-        self._say(self.title, f"Draining since {since}, by {plain(drain.operator)}")
+        word = "Draining" if drain.left > 0 else "Drained"
+        self._say(self.title, f"{word} since {since}, by {plain(drain.operator)}")
         shown = drain_text(drain, now).removeprefix(f"STUCK: {plain(drain.stuck)} - ")
         self._say(self.text, shown)
         self._say(self.cause, f"▲ Stuck: {plain(drain.stuck)}" if drain.stuck and drain.left else "")

@@ -17,12 +17,13 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from app.models.loads import HOLE, SPAN, Load
 from app.models.wording import plain
-from app.ui.plots import HEIGHT, NARROWEST, Curve, Plot
+from app.ui.plots import NARROWEST, Curve, Plot
 
 if TYPE_CHECKING:
     from app.models.store import Store
     from app.ui.theme import Theme
 
+HEIGHT = 190
 MOST_BEHIND = 60
 """Other agents that are drawn behind the current one."""
 FIELDS = ("sessions", "cpu", "memory")

@@ -17,8 +17,8 @@ def agent_badges(store: Store) -> Badges:
     if not store.live:
         return []
     fault, stale, stuck = agents_in_trouble(store, store.broker_now())
-    counted = (("fault", fault, "fault"), ("stale", stale, "stale"), ("held", stuck, "stuck"))
-    return [(token, f"{number} {word}") for token, number, word in counted if number]
+    counted = (("fault", fault, "fault"), ("held", stuck, "stuck"), ("stale", stale, "stale"))
+    return [(token, f"{number} {word}") for token, number, word in counted if number][:2]  # as many as fit
 
 
 def agents_in_trouble(store: Store, now: float) -> tuple[int, int, int]:

@@ -78,8 +78,10 @@ class KeymapOverlay(QFrame):
         for command in self._actions.commands:
             keys = "   ".join(key_name(key) for key in command.keys)
             groups.setdefault(command.group, []).append((keys, command.label, ""))
+        told: set[str] = set()
         for verb in self._actions.verbs.values():
-            if verb.key:
+            told.add(verb.name)
+            if verb.key and verb.pair not in told:  # what takes another back is told with it
                 groups.setdefault(KINDS.get(verb.kind, verb.kind), []).extend(_verb_lines(verb))
         return list(groups.items())
 
@@ -133,7 +135,7 @@ def key_name(key: str) -> str:
 
 
 def _verb_lines(verb: Verb) -> list[tuple[str, str, str]]:
-    lines = [(key_name(verb.key), verb.help or verb.label, GUARDS[verb.tier])]
+    lines = [(key_name(verb.key), verb.help or verb.label, "" if verb.shows else GUARDS[verb.tier])]
     if verb.panel_key:
         lines.append((key_name(verb.panel_key), f"{verb.label}, after listing who loses what", GUARDS[2]))
     return lines

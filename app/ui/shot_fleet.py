@@ -305,7 +305,8 @@ def loads_of_ten_minutes(venue: Venue, rows: dict[str, list[Row]]) -> None:
         for step in range(60, -1, -1):
             if number % 5 == 3 and 22 < step < 30:
                 continue  # it was away for a minute
-            wave = sin((60 - step + number * 9) / (5 + number % 7)) * (4 + number % 9)
+            pace, height = 5 + number % 7, 4 + number % 9
+            wave = (sin((60 - step + number * 9) / pace) - sin((60 + number * 9) / pace)) * height
             venue.event(
                 "agent.beat",
                 row.id,
@@ -316,9 +317,8 @@ def loads_of_ten_minutes(venue: Venue, rows: dict[str, list[Row]]) -> None:
 
 def _beat(row: AgentRow, step: int, wave: float) -> AgentBeat:
     """The heartbeat ``step`` before the last."""
-    shake = wave if step else 0.0
     return AgentBeat(
         last_heartbeat=(row.last_heartbeat or NOW) - 10.0 * step, sessions=max(0, row.sessions - step // 12), reported_sessions=row.reported_sessions,
-        cpu=None if row.cpu is None else min(100.0, max(0.0, row.cpu + 2 * shake)),
-        memory=None if row.memory is None else min(100.0, max(0.0, row.memory - step / 8 + shake / 4)), warning=row.warning,
+        cpu=None if row.cpu is None else min(100.0, max(0.0, row.cpu + 2 * wave)),
+        memory=None if row.memory is None else min(100.0, max(0.0, row.memory - step / 8 + wave / 4)), warning=row.warning,
     )  # fmt: skip

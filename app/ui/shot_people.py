@@ -69,6 +69,7 @@ class StillFleet:
         self.venue = venue
         self.pace = Pace()
         self.refusal: ApiError | None = None
+        self.keys = list(KEYS)
 
     async def users(self) -> list[User]:
         """Everybody of the house."""
@@ -76,17 +77,17 @@ class StillFleet:
 
     async def agent_keys(self) -> list[AgentKey]:
         """Keys of agents."""
-        return list(KEYS)
+        return list(self.keys)
 
     async def add_agent_key(self, name: str, agent_id: str | None = None) -> AgentKey:
         """A key as it is shown once."""
-        return AgentKey("key-4", name, agent_id, "2026-03-14T20:14:07Z", key="cba_p3Vt9c0Zr2yJmE6sWqLd8xTb4nUhA1fKQe7")
+        self.keys.append(AgentKey("key-4", name, agent_id, "2026-03-14T20:14:07Z"))
+        return AgentKey("key-4", name, agent_id, key="cba_p3Vt9c0Zr2yJmE6sWqLd8xTb4nUhA1fKQe7")
 
     async def follow_logs(self, _session_id: str, _tail: int = 100, *, timestamps: bool = True) -> AsyncIterator[str]:
         """Lines of an evening."""
-        for number in range(4):
-            for line in LOG[3:7] if number < 3 else LOG:
-                yield line
+        for line in LOG:
+            yield line
 
     async def create_session(self, _user: str, _template: str, **_more: Any) -> Desktop:
         """Only refused on a picture."""

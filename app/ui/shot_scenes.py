@@ -26,6 +26,7 @@ from app.ui.pages.settings.operator import OperatorSection
 from app.ui.pages.settings.presets import PresetsSection
 from app.ui.pages.settings.section import Section
 from app.ui.pages.settings.types import TypesSection
+from app.ui.shot_fleet_scenes import FLEET_SCENES
 from app.ui.shot_venue import NOW, many_streams, session_id, stream_id
 
 if TYPE_CHECKING:
@@ -409,4 +410,5 @@ SCENES: dict[str, Scene] = {
     "panel-export": Scene(export),
     "panel-quit": Scene(leaving),
     "keys": Scene(keys),
+    **{name: Scene(play, theme) for name, (play, theme) in FLEET_SCENES.items()},
 }

@@ -97,6 +97,7 @@ class Studio:
         from app.ui.pages.sessions import SessionsPage
         from app.ui.pages.settings import SettingsPage
         from app.ui.pages.streams import StreamsPage
+        from app.ui.pages.wall import WallPage
         from app.ui.settings import Settings
         from app.ui.sheet import SheetPanels
         from app.ui.shot_client import StillClient
@@ -139,9 +140,10 @@ class Studio:
         self.streams = StreamsPage(self.context, self.series)
         self.sessions = SessionsPage(self.context)
         self.agents = AgentsPage(self.context)
+        self.wall = WallPage(self.context)
         self.history = HistoryPage(self.context)
         self.settings = SettingsPage(self.context)
-        for page in (self.streams, self.sessions, self.agents, self.history):
+        for page in (self.streams, self.sessions, self.agents, self.wall, self.history):
             self.window.add_page(page)
         self.window.add_page(self.settings, at_foot=True)
 

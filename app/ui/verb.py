@@ -62,6 +62,8 @@ class Verb:
     pair: str = ""
     """Name of the verb that takes this one back (drain, undrain): both share a key and a button, and whichever applies
     to what is selected is meant."""
+    shows: bool = False
+    """It only shows something: there is nothing to undo."""
     paced: bool = False
     """Counts against the broker's limits for clients: several at once go at the pace of those."""
     button: str = ""

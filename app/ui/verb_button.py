@@ -48,7 +48,7 @@ class VerbButton(QPushButton):
         ids = list(self._targets())
         self.verb = meant(self.context.actions, self._verbs, ids)
         title = self.verb.title(self.context, ids) if self.verb.title else self.verb.label
-        if len(ids) > 1:
+        if len(ids) > 1 and self.verb.many:
             title += f"  {len(ids)} marked"
         if hidden:
             title += f"  ({hidden} hidden not)"

@@ -9,6 +9,7 @@ Those on streams and their sessions are here, those on agents and desktops in ``
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.contract import PresetRow, SessionRow, StreamRow
@@ -30,7 +31,7 @@ NO_PRESET = "no preset yet: where should it go?"
 
 def declare(actions: Actions) -> None:
     """Declare all verbs, in the order in which menus show them."""
-    looks = viewer_verbs(actions.context)
+    looks = [replace(verb, shows=True) for verb in viewer_verbs(actions.context)]
     for verb in (*STREAM_VERBS, *SESSION_VERBS, *AGENT_VERBS, *looks, *DESKTOP_VERBS, *VIEWER_VERBS):
         actions.add_verb(verb)
 

@@ -25,6 +25,11 @@ def agent_name(_context: Context, agent_id: str) -> str:
     return plain(agent_id)
 
 
+def on_agent(_context: Context, agent_id: str) -> str:
+    """Where something happens to all."""
+    return f"on {plain(agent_id)}"
+
+
 def agent_applies(context: Context, agent_id: str) -> str:
     """Why an agent cannot be acted on."""
     if agent_id in context.store.agents:
@@ -172,12 +177,12 @@ AGENT_VERBS = (
     ),
     Verb(
         name="hibernate_all",
-        label="Hibernate all on it",
+        label="Hibernate all",
         kind="agent",
         tier=1,
         run=run_hibernate_all,
         applies=hibernate_all_applies,
-        object=agent_name,
+        object=on_agent,
         before=agent_before,
         losses=all_losses,
         help="Hibernate every session that runs on the agent; Undo wakes them",
@@ -186,12 +191,12 @@ AGENT_VERBS = (
     ),
     Verb(
         name="terminate_all",
-        label="Terminate all on it",
+        label="Terminate all",
         kind="agent",
         tier=2,
         run=run_terminate_all,
         applies=terminate_all_applies,
-        object=agent_name,
+        object=on_agent,
         before=agent_before,
         losses=all_losses,
         help="End every session on the agent",

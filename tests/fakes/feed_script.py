@@ -9,8 +9,11 @@ import msgspec
 
 from app.contract import (
     KINDS,
+    AgentRow,
     Beat,
+    DesktopRow,
     Diff,
+    DrainRow,
     Event,
     Gone,
     HoldRow,
@@ -22,6 +25,8 @@ from app.contract import (
     Snapshot,
     StillSending,
     StreamRow,
+    TemplateRow,
+    ViewerRow,
 )
 
 START = 1_800_000_000.0
@@ -31,6 +36,11 @@ TABLES = {
     HoldRow: "hold",
     PresetRow: "preset",
     NegotiationRow: "negotiation",
+    AgentRow: "agent",
+    DesktopRow: "desktop",
+    ViewerRow: "viewer",
+    DrainRow: "drain",
+    TemplateRow: "template",
 }
 _encoder = msgspec.json.Encoder()
 
@@ -89,6 +99,62 @@ def negotiation(row_id: str, stream_id: str, **fields: Any) -> NegotiationRow:
     """A negotiation that runs."""
     values = {"stream_name": stream_id, "consumer_id": "wall", "started_at": START, "deadline": START + 5}
     return NegotiationRow(id=row_id, stream_id=stream_id, **(values | fields))
+
+
+def agent(row_id: str = "rack-1", **fields: Any) -> AgentRow:
+    """A connected local agent that was heard at ``START``."""
+    values: dict[str, Any] = {
+        "uuid": f"uuid-{row_id}",
+        "platform": "local",
+        "status": "online",
+        "max_sessions": 10,
+        "last_heartbeat": START,
+        "registered_at": START,
+        "created_at": START,
+        "updated_at": START,
+    }
+    return AgentRow(id=row_id, **(values | fields))
+
+
+def desktop(row_id: str = "desk", **fields: Any) -> DesktopRow:
+    """A desktop that has run on ``rack-1`` since ``START``."""
+    values: dict[str, Any] = {
+        "name": f"ann-xterm-{row_id}",
+        "user": "ann",
+        "template": "xterm",
+        "platform": "local",
+        "agent_id": "rack-1",
+        "state": "running",
+        "phase": "Running",
+        "started_at": START,
+        "created_at": START,
+        "updated_at": START,
+    }
+    return DesktopRow(id=row_id, **(values | fields))
+
+
+def viewer(row_id: str, session_id: str = "desk", **fields: Any) -> ViewerRow:
+    """Somebody who looks at ``desk`` since ``START``."""
+    values: dict[str, Any] = {
+        "session_name": f"ann-xterm-{session_id}",
+        "agent_id": "rack-1",
+        "user": "ann",
+        "mode": "control",
+        "since": START,
+        "open": True,
+    }
+    return ViewerRow(id=row_id, session_id=session_id, **(values | fields))
+
+
+def drain(row_id: str = "rack-1", **fields: Any) -> DrainRow:
+    """A drain of an agent that began at ``START`` with twelve sessions."""
+    return DrainRow(id=row_id, **({"operator": "kim", "since": START, "initial": 12, "left": 12} | fields))
+
+
+def template(name: str = "xterm", **fields: Any) -> TemplateRow:
+    """A template with a command and no image."""
+    values: dict[str, Any] = {"display_name": name, "command": [name], "created_at": START, "updated_at": START}
+    return TemplateRow(id=f"template-{name}", name=name, **(values | fields))
 
 
 class FeedScript:

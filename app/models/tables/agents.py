@@ -167,6 +167,8 @@ class AgentTable(LiveTable):
     }
     spark_full = 100.0
     spark_high = HIGH_LOAD
+    spark_color = "text"
+    spark_steps = 60
 
     def rows(self) -> Mapping[str, AgentRow]:
         return self._store.agents

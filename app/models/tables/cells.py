@@ -139,7 +139,10 @@ class CellTable(QAbstractTableModel):
     spark_full = STREAM_TTL
     """Value at the top of a sparkline."""
     spark_high = LATE_AFTER
-    """A last value above it makes the line bright."""
+    """A last value above it makes the line ``spark_color``."""
+    spark_color = "stale"
+    spark_steps = 23
+    """Samples that fill the cell from left to right."""
 
     def spark_of(self, item: Item) -> Sequence[float]:
         """Numbers of a row's sparkline, oldest first."""

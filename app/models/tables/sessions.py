@@ -55,27 +55,27 @@ _way = both(session.way, desktop.way)
 
 SESSION_COLUMNS = (
     Column(
-        "state", "State", 128, lambda item, moment: _state(item, moment).text, kind="state", clock=True,
+        "state", "State", 138, lambda item, moment: _state(item, moment).text, kind="state", clock=True,
         sort=lambda item, moment: rank(_state(item, moment)),
         tooltip=lambda item, moment: _state(item, moment).sentence,
         value=lambda item, moment: _state(item, moment).word.text,
         field=Field("state", lambda item, moment: _state(item, moment).word.key, dynamic=True),
     ),
     Column(
-        "who", "Who", 124, both(lambda item, _: plain(item.row.consumer_id), lambda item, _: plain(item.row.user)),
+        "who", "Who", 116, both(lambda item, _: plain(item.row.consumer_id), lambda item, _: plain(item.row.user)),
         hint="Consumer of the stream, user of the desktop",
     ),
     Column(
-        "what", "What", 158, both(lambda item, _: plain(item.row.stream_name), lambda item, _: plain(item.row.template)),
+        "what", "What", 150, both(lambda item, _: plain(item.row.stream_name), lambda item, _: plain(item.row.template)),
         hint="Stream, or template of the desktop",
     ),
     Column(
-        "way", "From \N{RIGHTWARDS ARROW} To", 236, _way, kind="mono", field=Field("address", _way, hosts=_hosts),
+        "way", "From \N{RIGHTWARDS ARROW} To", 240, _way, kind="mono", field=Field("address", _way, hosts=_hosts),
         sort=both(session.way_key, desktop.way_key), hint="Publisher to consumer; agent to whoever looks at the desktop",
     ),
-    Column("agent", "Agent", 104, only_desktop(desktop.agent)),
+    Column("agent", "Agent", 88, only_desktop(desktop.agent)),
     Column(
-        "protocol", "Protocol", 64, both(lambda item, _: plain(item.row.protocol), lambda _item, _moment: "vnc"),
+        "protocol", "Protocol", 58, both(lambda item, _: plain(item.row.protocol), lambda _item, _moment: "vnc"),
     ),
     Column(
         "since", "Since", 66, lambda item, moment: clock_text(_since(item, moment), moment.now),
@@ -84,7 +84,7 @@ SESSION_COLUMNS = (
         hint="Taken, or begun, at; in the filter, seconds ago: since<5m",
     ),
     Column(
-        "heartbeat", "Heartbeat", 70, both(session.heard_text, desktop.heard_text), clock=True, align="right",
+        "heartbeat", "Heartbeat", 72, both(session.heard_text, desktop.heard_text), clock=True, align="right",
         value=_heard, sort=both(session.heard_key, desktop.heard_key), field=Field("number", _heard, dynamic=True),
         hint="Since the consumer itself was last heard (a hold of Callboard does not count), or the desktop's agent",
     ),
@@ -95,23 +95,23 @@ SESSION_COLUMNS = (
         hint="Of one core, and of this desktop alone; in the filter cpu>50, mem>500 (MiB)",
     ),
     Column(
-        "idle", "Idle", 96, only_desktop(desktop.idle_words), clock=True, align="right",
+        "idle", "Idle", 92, only_desktop(desktop.idle_words), clock=True, align="right",
         tooltip=only_desktop(desktop.idle_told), value=only_desktop(desktop.idle, None),
         sort=only_desktop(lambda item, moment: desktop.idle(item, moment) or 0.0, -1.0),
         field=Field("number", only_desktop(desktop.idle, None), dynamic=True),
         hint="Since somebody last worked in it; it hibernates at its time-out",
     ),
     Column(
-        "viewers", "Viewers", 58, only_desktop(desktop.looking), align="right", kind="badge",
+        "viewers", "Viewers", 60, only_desktop(desktop.looking), align="right", kind="badge",
         tooltip=only_desktop(desktop.looking_told), sort=only_desktop(lambda item, moment: len(desktop.viewers(item, moment)), -1),
         value=only_desktop(lambda item, moment: len(desktop.viewers(item, moment)), None),
         field=Field("number", only_desktop(lambda item, moment: len(desktop.viewers(item, moment)), None)),
     ),
     Column(
         "held", "Held by", 80, only_session(session.held_by), tooltip=only_session(session.held_told),
-        hint="Who keeps the session alive", kind="badge",
+        hint="Who keeps the session alive", kind="badge", hidden=True,
     ),
-    Column("preset", "Preset", 110, only_session(session.preset), hint="Preset that it is taken for"),
+    Column("preset", "Preset", 104, only_session(session.preset), hint="Preset that it is taken for"),
     Column(
         "ttl", "TTL", 92, only_session(session.left_text), kind="ttl", clock=True, value=_left,
         sort=only_session(lambda item, _: item.row.expires_at, NEVER), field=Field("number", _left, dynamic=True),
@@ -172,7 +172,7 @@ class SessionTable(LiveTable):
         for item in items:
             if not item.group:
                 item.group = self._group_name(item)
-        return sorted(items, key=lambda item: (natural(item.group), self._group_key(item)))
+        return sorted(items, key=lambda item: (item.group == NO_AGENT, natural(item.group), self._group_key(item)))
 
     def group_title(self, row: int) -> str:
         """Two streams of one name are two groups."""

@@ -115,7 +115,7 @@ class CreateSession(FormPanel):
         names = list(platforms_of(template))
         if any(template.name in offered_by(row) for row in agents.values()):
             names.append("attach")
-        pairs = [] if is_attached(template, agents) else [(AUTOMATIC, f"automatic ({' or '.join(names)})")]
+        pairs = [] if is_attached(template, agents) else [(AUTOMATIC, f"automatic: {' or '.join(names)}")]
         pairs += [(name, name) for name in names]
         if [(self.platforms.itemData(n), self.platforms.itemText(n)) for n in range(self.platforms.count())] == pairs:
             return

@@ -73,7 +73,11 @@ class QuitPanel(Panel):
 def live_text(context: Context) -> str:
     """What lives now, in one line."""
     streams, sessions = len(context.store.streams), len(context.store.sessions)
-    return f"{streams} live stream{'' if streams == 1 else 's'}, {sessions} session{'' if sessions == 1 else 's'}"
+    text = f"{streams} live stream{'' if streams == 1 else 's'}, {sessions} session{'' if sessions == 1 else 's'}"
+    desktops, agents = len(context.store.desktops), len(context.store.agents)
+    if desktops or agents:
+        text += f", {desktops} desktop{'' if desktops == 1 else 's'}, {agents} agent{'' if agents == 1 else 's'}"
+    return text
 
 
 def beaten_here(context: Context) -> list[str]:
@@ -83,9 +87,13 @@ def beaten_here(context: Context) -> list[str]:
 
 
 def what_ends(context: Context) -> Losses:
-    """Each session's consumer with its picture, then each stream without a session with its publisher."""
+    """Each session's consumer with its picture, each stream without one with its publisher, and who looks at desktops.
+
+    Desktops themselves go on: their agents keep them until a broker is there again.
+    """
     store = context.store
     losses = [(plain(row.consumer_id), plain(row.stream_name)) for row in store.sessions.values()]
     alone = (row for row in store.streams.values() if not store.sessions_of(row.id))
     losses.extend((plain(row.publisher_id), f"its stream {plain(row.name)}") for row in alone)
+    losses.extend((plain(row.user), f"the view of {plain(row.session_name)}") for row in store.viewers.values())
     return losses

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from app.ui.dialogs.offer_panel import OfferView
 
 GROUPS: tuple[tuple[Grouping, str, str], ...] = (
-    ("stream", "Group by stream", "Sessions of one stream stand together, and desktops of one template"),
-    ("agent", "by agent", "Desktops of one agent stand together"),
+    ("stream", "By stream", "Sessions of one stream stand together, and desktops of one template"),
+    ("agent", "By agent", "Desktops of one agent stand together"),
 )
 LEADS: dict[Grouping, str] = {"stream": "what", "agent": "agent"}
 """The column that leads each row of a grouping."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QVBoxLayout
 
 from app.client.fleet import AgentKey
@@ -62,7 +63,10 @@ class AgentKeysSection(Section):
         for field in (self.name, self.agent):
             field.setFixedWidth(300)
             field.entered.connect(self.add)
-        group.addLayout(row(self.name, self.agent, None))
+        fields = row(self.name, self.agent, None)
+        for field in (self.name, self.agent):
+            fields.setAlignment(field, Qt.AlignmentFlag.AlignTop)
+        group.addLayout(fields)
         group.addLayout(row(button("Create key", self.add, "primary"), None))
 
     def activate(self) -> None:

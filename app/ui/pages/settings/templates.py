@@ -43,9 +43,9 @@ class TemplatesSection(Section):
         self.new_button = button("New template…", self.new, "primary")
         self.edit_button = button("Change…", self.edit)
         self.delete_button = button("Delete", self.delete)
-        group.addLayout(row(self.new_button, self.edit_button, None, self.delete_button))
         self.told = plain_label("", "hint", wrap=True)
         group.addWidget(self.told)
+        group.addLayout(row(self.new_button, self.edit_button, None, self.delete_button))
         self.finish()
         self._refresh()
 
