@@ -33,6 +33,8 @@ log = get_logger("agent.limits")
 TREE = Path("/sys/fs/cgroup")
 NEEDED = frozenset({"memory", "cpu"})
 TRY_WITHIN = 5.0
+RUNNING = Path("/run/systemd/system")
+"""There where systemd is the init of this machine."""
 
 
 class Hierarchy:
@@ -211,7 +213,7 @@ async def detect(state_id: str, hierarchy: Hierarchy | None = None) -> Means:
 
 async def _systemd(tree: Path) -> Means | None:
     program = shutil.which("systemd-run")
-    if program is None or not Path("/run/systemd/system").is_dir():
+    if program is None or not RUNNING.is_dir():
         return None
     command = [program, "--scope", "--quiet", *([] if os.geteuid() == 0 else ["--user"])]
     try:

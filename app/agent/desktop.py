@@ -23,7 +23,7 @@ from app.logs import get_logger
 log = get_logger("agent.local")
 
 SERVER = "Xvnc"
-A_SIZE = re.compile(r"(\d{2,5})x(\d{2,5})")
+A_SIZE = re.compile(r"([0-9]{2,5})x([0-9]{2,5})")
 DEFAULT_SIZE = "1920x1080"
 SMALLEST, LARGEST = (64, 64), (7680, 4320)
 DEPTHS = (16, 24)
@@ -44,7 +44,7 @@ COOKIE = b"MIT-MAGIC-COOKIE-1"
 def specification(session: Session, program: list[str], home: Path, manager: tuple[str, ...]) -> dict[str, Any]:
     """What the supervisor of a session is to run, and the secret of its display beside it. Raises ``AgentFailure``."""
     data = session.record.data
-    authority = session.folder / "Xauthority"
+    authority = session.authority
     server = server_command(
         data.get("vnc"), Path(session.record.socket), authority, str(data.get("name") or session.id)
     )

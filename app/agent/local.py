@@ -18,6 +18,7 @@ from app.agent import desktop, processes, session_log
 from app.agent.cgroups import detect
 from app.agent.config import LocalSettings
 from app.agent.homes import private
+from app.agent.idle import idle_seconds
 from app.agent.limits import Confinement, Means, SoftMeans, Wanted
 from app.agent.local_folder import LocalFolder
 from app.agent.local_load import Samples
@@ -196,7 +197,11 @@ class LocalPlatform:
     async def load(self) -> AgentLoad:
         """What the machine and each session use."""
         await self._look()
-        return self._samples.load(self._sessions, {})
+        awake = [one for one in self._sessions.values() if one.record.state == "running" and one.display is not None]
+        idle = await asyncio.gather(*(idle_seconds(one.display or 0, one.authority) for one in awake))
+        now = time.time()
+        active = {one.id: now - away for one, away in zip(awake, idle, strict=True) if away is not None}
+        return self._samples.load(self._sessions, active)
 
     async def rfb_address(self, session_id: str) -> RfbAddress:
         """The socket file of a running session."""

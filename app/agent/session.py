@@ -102,6 +102,11 @@ class Session:
         """What the session printed."""
         return self.folder / "session.log"
 
+    @property
+    def authority(self) -> Path:
+        """The secret of the display."""
+        return self.folder / "Xauthority"
+
     def write(self) -> None:
         """Make the record outlive us, and, where there is nothing else to a session, a power cut too."""
         data = msgspec.json.encode(self.record)

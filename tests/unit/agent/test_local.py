@@ -362,6 +362,44 @@ async def test_logs_are_followed_until_the_end(local: Local) -> None:
     assert [line.split(" ", 1)[1] for line in lines if "line" in line] == [f"line {number}" for number in range(1, 6)]
 
 
+async def test_the_last_input_is_known(local: Local) -> None:
+    platform = await local()
+    await platform.run("s1", start_data(), 1)
+    session = session_of(platform, "s1")
+    tool = {**os.environ, "DISPLAY": f":{session.display}", "XAUTHORITY": str(session.authority)}
+    await asyncio.sleep(0.6)
+    before = (await platform.load()).sessions[0].active_at
+    assert before is not None
+    assert time.time() - before > 0.5
+    moving = await asyncio.create_subprocess_exec("xdotool", "mousemove", "50", "60", env=tool)
+    assert await moving.wait() == 0
+    after = (await platform.load()).sessions[0].active_at
+    assert after is not None
+    assert after > before
+
+
+async def test_a_display_asks_for_its_secret(local: Local) -> None:
+    platform = await local()
+    await platform.run("s1", start_data(), 1)
+    session = session_of(platform, "s1")
+    for authority, allowed in ((session.authority, True), (Path("/dev/null"), False)):
+        tool = {"PATH": os.environ["PATH"], "DISPLAY": f":{session.display}", "XAUTHORITY": str(authority)}
+        asking = await asyncio.create_subprocess_exec("xdpyinfo", env=tool, stdout=-3, stderr=-3)
+        assert (await asking.wait() == 0) is allowed
+
+
+async def test_a_program_that_cannot_be_run_is_a_failure_in_words(local: Local, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF and nothing else")
+    program.chmod(0o755)
+    platform = await local()
+    with pytest.raises(AgentFailure, match="cannot be started: Exec format error"):
+        await platform.run("s1", start_data([str(program)]), 1)
+    assert platform.held() == []
+    assert local.marked() == {}
+    assert "Exec format error" in await lines_of(platform, "s1")
+
+
 def name_of(pid: int) -> str:
     try:
         return psutil.Process(pid).name()
