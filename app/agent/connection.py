@@ -88,7 +88,11 @@ class Connection:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            why = await self._once()
+            try:
+                why = await self._once()
+            except Exception as error:
+                log.exception("the connection failed unexpectedly")
+                why = repr(error)
             wait = REPLACED_WAIT if self._close_code == CloseCode.REPLACED else self._back_off.next()
             log.warning("no connection to the broker", broker=self._options.broker, why=why, again_in=round(wait, 1))
             await asyncio.sleep(wait)

@@ -112,6 +112,10 @@ class Executor:
 
     async def _perform(self, command: Command) -> dict[str, Any]:
         session_id, data = command.session_id, command.data
+        if self._superseded(command):
+            if command.command_type == "stop_session":
+                return {}
+            raise AgentFailure("this session was begun anew since", FailureCode.NO_SESSION)
         match command.command_type:
             case "start_session":
                 with self._place(session_id):
@@ -128,6 +132,12 @@ class Executor:
                     timeout=stop_grace(data),
                     delete_home=data.get("delete_home") is True,
                 )
+
+    def _superseded(self, command: Command) -> bool:
+        """Whether it speaks of an earlier beginning of its session than the one that is here."""
+        said = command.generation or command.data.get("generation")
+        here = next((one for one in self._platform.held() if one.session_id == command.session_id), None)
+        return here is not None and isinstance(said, int) and 0 < said < here.generation
 
     def _place(self, session_id: str) -> Place:
         """One of the agent's places, for as long as a session begins; afterwards the session itself holds it."""

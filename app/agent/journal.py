@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from app.agent_protocol import Command, CommandResult
-from app.errors import ConfigError
+from app.errors import ConfigError, Unavailable
 
 KEPT = 24 * 3600.0
 """Seconds that a finished command is remembered after its end."""
@@ -47,7 +47,7 @@ class Done(msgspec.Struct):
 
 
 class Journal(Protocol):
-    """What ``link.py`` needs of a memory."""
+    """What ``link.py`` needs of a memory. Its methods raise ``Unavailable`` when it cannot be used, as on a full disk."""
 
     def begin(self, command: Command) -> bool:
         """Mark a command as decided; False when it was before and its end is not known."""
@@ -85,15 +85,21 @@ class SqliteJournal:
         """Let go of the file."""
         self._database.close()
 
+    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise Unavailable(f"The agent's journal does not take that: {error}.") from error
+
     def begin(self, command: Command) -> bool:
         """Mark a command as decided; False when it was before."""
         row = (command.command_id, command.session_id, command.command_type, self._now())
-        found = self._database.execute("INSERT OR IGNORE INTO command VALUES (?, ?, ?, 'begun', NULL, 0, NULL, ?)", row)
+        found = self._run("INSERT OR IGNORE INTO command VALUES (?, ?, ?, 'begun', NULL, 0, NULL, ?)", row)
         return found.rowcount == 1
 
     def finish(self, command: Command, result: CommandResult) -> None:
         """Mark it as done, with what to tell the broker."""
-        self._database.execute(
+        self._run(
             "UPDATE command SET state = 'done', result = ?, at = ?,"
             " number = (SELECT COALESCE(MAX(number), 0) + 1 FROM command) WHERE id = ?",
             (msgspec.json.encode(result), self._now(), command.command_id),
@@ -101,18 +107,18 @@ class SqliteJournal:
 
     def done(self, command_id: str) -> Done | None:
         """A finished command."""
-        row = self._database.execute(
+        row = self._run(
             "SELECT id, session_id, command_type, result FROM command WHERE id = ? AND state = 'done'", (command_id,)
         ).fetchone()
         return None if row is None else _done(row)
 
     def delivered(self, command_id: str) -> None:
         """The broker has the result."""
-        self._database.execute("UPDATE command SET delivered = 1 WHERE id = ? AND state = 'done'", (command_id,))
+        self._run("UPDATE command SET delivered = 1 WHERE id = ? AND state = 'done'", (command_id,))
 
     def undelivered(self) -> list[Done]:
         """Finished commands whose result the broker may lack, oldest first."""
-        rows = self._database.execute(
+        rows = self._run(
             "SELECT id, session_id, command_type, result FROM command"
             " WHERE state = 'done' AND delivered = 0 ORDER BY number"
         )
@@ -120,15 +126,15 @@ class SqliteJournal:
 
     def prune(self) -> None:
         """Forget what ended long ago; what was begun and never ended goes the same way."""
-        self._database.execute("DELETE FROM command WHERE at < ?", (self._now() - KEPT,))
+        self._run("DELETE FROM command WHERE at < ?", (self._now() - KEPT,))
 
     def fact(self, name: str, otherwise: Callable[[], Any]) -> Any:
         """A value that stays the same for the life of the state folder, made at its first use."""
-        row = self._database.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+        row = self._run("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
         if row is not None:
             return msgspec.json.decode(row[0])
         value = otherwise()
-        self._database.execute("INSERT INTO fact VALUES (?, ?)", (name, msgspec.json.encode(value)))
+        self._run("INSERT INTO fact VALUES (?, ?)", (name, msgspec.json.encode(value)))
         return value
 
 

@@ -36,8 +36,11 @@ from app.agent_protocol import (
     VncProxyRequest,
     to_agent,
 )
-from app.errors import Invalid
+from app.errors import Invalid, Unavailable
+from app.logs import get_logger
 from app.quantities import duration_seconds
+
+log = get_logger("agent.link")
 
 HEARTBEAT = 10.0
 RESULT_AGAIN = 5.0
@@ -190,6 +193,13 @@ class Link:
 
     def _on_command(self, command: Command, now: float) -> list[Effect]:
         """New: mark and do it. Under way: acknowledge again. Done: tell its result again."""
+        try:
+            return self._decide(command, now)
+        except Unavailable as error:  # not acknowledged, so that it comes again
+            log.error("command not taken", command=command.command_id, why=error.message)
+            return []
+
+    def _decide(self, command: Command, now: float) -> list[Effect]:
         acknowledged = Send(CommandAck(command_id=command.command_id, agent_id=self._register().agent_id))
         if command.command_id in self._under_way:
             return [acknowledged]
@@ -203,7 +213,7 @@ class Link:
 
     def _on_result_ack(self, command_id: str, now: float) -> list[Effect]:
         if self._results.pop(command_id, None) is not None:
-            self._journal.delivered(command_id)
+            self._delivered(command_id)
         if self._told == command_id:
             self._told = None
         return self._tell(now)
@@ -211,10 +221,19 @@ class Link:
     def finished(self, command: Command, result: CommandResult, now: float) -> list[Effect]:
         """A command came to its end."""
         self._under_way.pop(command.command_id, None)
-        self._journal.finish(command, result)
+        try:
+            self._journal.finish(command, result)
+        except Unavailable as error:  # told from memory; after the end of this process it would be done again
+            log.error("the end of a command is not kept", command=command.command_id, why=error.message)
         done = Done(command.command_id, command.session_id, command.command_type, result)
         self._results[command.command_id] = done
         return self._tell(now)
+
+    def _delivered(self, command_id: str) -> None:
+        try:
+            self._journal.delivered(command_id)
+        except Unavailable as error:  # it will be told once more by the next agent, which harms nobody
+            log.error("a delivery is not kept", command=command_id, why=error.message)
 
     def happened(self, event: SessionEvent, now: float) -> list[Effect]:
         """Something to tell that no command asked for; kept while there is no connection, the oldest dropped."""
@@ -250,7 +269,7 @@ class Link:
                 self._told, self._told_at = command_id, now
             else:  # a broker that knows no acknowledgement has what was sent
                 del self._results[command_id]
-                self._journal.delivered(command_id)
+                self._delivered(command_id)
         return effects + self._tell_events()
 
     def _tell_events(self) -> list[Effect]:

@@ -102,6 +102,8 @@ class LocalPlatform:
             session.confinement = self._confinement(session)
         except AgentFailure as failure:
             log.warning("limits of a session cannot be found again", session=session.id, error=failure.message)
+        if record.state == "starting" and record.kept:
+            self._put_to_sleep(session)
         stopped = record.state == "hibernated" and not record.frozen
         alive = record.state in ("running", "hibernated") and session.adopt(self._gone(session))
         if not stopped and not alive:
@@ -142,15 +144,15 @@ class LocalPlatform:
         if session is None:
             raise AgentFailure("there is no such session on this agent", FailureCode.NO_SESSION)
         if session.record.state != "hibernated":
-            freeze = session.record.data.get("hibernate") != "stop"
-            if freeze:
+            if session.record.data.get("hibernate") == "stop":
+                self._put_to_sleep(session)  # first: should this agent end now, the next one must not take it for lost
+                await session.end(GRACE)
+            else:
                 await self._confined(session).freezer.freeze()
                 if not session.pid:
                     raise AgentFailure("the session ended", FailureCode.NO_SESSION)
-            else:
-                await session.end(GRACE)
-            session.record.state, session.record.frozen = "hibernated", freeze
-            session.write()
+                session.record.state, session.record.frozen = "hibernated", True
+                session.write()
         return {"hibernate": "freeze" if session.record.frozen else "stop"}
 
     async def wake(self, session_id: str, data: dict[str, Any], generation: int) -> dict[str, Any]:
@@ -264,10 +266,14 @@ class LocalPlatform:
             try:
                 await self._begin(session)
             except BaseException:
-                session.record.state, session.record.frozen = "hibernated", False
-                session.write()
+                self._put_to_sleep(session)
                 raise
         return self._result(session)
+
+    def _put_to_sleep(self, session: Session) -> None:
+        """From here on this session is its folder; processes that are left will be ended."""
+        session.record.state, session.record.frozen, session.record.kept = "hibernated", False, True
+        session.write()
 
     async def _clear(self, session: Session) -> None:
         """Nothing of a session stays but its log and, where it persists, its home."""

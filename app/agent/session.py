@@ -44,6 +44,8 @@ class Record(msgspec.Struct, kw_only=True):
     state: Literal["starting", "running", "hibernated", "stopping"] = "starting"
     frozen: bool = False
     """Hibernated with its processes in memory, not by ending them."""
+    kept: bool = False
+    """Hibernated before by ending its processes: what is left when a wake breaks off is hibernated, not lost."""
     socket: str = ""
     started_at: str = ""
     limits: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -82,8 +83,9 @@ class AgentSide:
 class AgentBroker:
     """Listens on a port of its own. ``agents`` are its connections, in their order."""
 
-    def __init__(self, key: str | None = None) -> None:
+    def __init__(self, key: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.key = key
+        self._tls = tls
         self.stop: list[str] = []
         self.epoch = 0
         self.acknowledge = True
@@ -100,7 +102,7 @@ class AgentBroker:
     def url(self) -> str:
         """Where agents connect."""
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
         await self.listen(0)
@@ -113,7 +115,7 @@ class AgentBroker:
         """Open the port."""
         self._server = await serve(
             self._serve, "127.0.0.1", port, process_request=self._check, subprotocols=[TUNNEL_PROTOCOL],
-            compression=None, max_size=1 << 20, close_timeout=1, select_subprotocol=lambda _, offered: (offered or [None])[0],
+            compression=None, max_size=1 << 20, ssl=self._tls, close_timeout=1, select_subprotocol=lambda _, offered: (offered or [None])[0],
         )  # fmt: skip
 
     async def leave(self) -> None:

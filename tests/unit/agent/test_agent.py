@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+import trustme
 from websockets.exceptions import ConnectionClosed
 
 from app.agent import processes
@@ -177,7 +180,7 @@ async def test_a_connection_that_is_cut_comes_back_with_inventory_and_results(
     broker: AgentBroker, run_agent: RunAgent
 ) -> None:
     broker.acknowledge = False
-    await run_agent()
+    agent = await run_agent()
     side = await broker.agent()
     await side.command(command(1, "start"))
     broker.acknowledge = True
@@ -189,7 +192,7 @@ async def test_a_connection_that_is_cut_comes_back_with_inventory_and_results(
     broker.stop = ["s1"]
     again.socket.transport.abort()
     last = await broker.agent(least=3)
-    await until(lambda: not processes.marked(MARKER, ""), 20)
+    await until(lambda: agent.platform.held() == [])
     assert not [one for one in last.said if isinstance(one, CommandResult | SessionEvent)]
 
 
@@ -223,6 +226,26 @@ async def test_questions_about_logs_pictures_and_programs(broker: AgentBroker, r
     await side.send(ThumbnailRequest(request_id="h", session_id="s1"))
     assert (await side.wait(ThumbnailData, request_id="h")).error == "this session is hibernated"
     assert not [one for one in side.said if isinstance(one, LogsData) and one.request_id == "f" and one.eof]
+
+
+async def test_over_tls_the_broker_is_known_by_its_certificate(state: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    async with AgentBroker(tls=context) as broker:
+        whole = AgentOptions(broker=broker.url, agent_id="a1", state_dir=state, end_sessions=True).checked()
+        with StateFolder(state) as folder:
+            async with Agent(whole, platform_for(whole, folder), folder.journal) as stranger:
+                assert not broker.headers
+                await asyncio.sleep(0.2)
+                assert not stranger.connection.up.is_set()
+            trusting = replace(whole, ca=tmp_path / "ca.pem")
+            async with Agent(trusting, platform_for(trusting, folder), folder.journal):
+                side = await broker.agent()
+                await side.command(command(1, "start"))
+                tunnel = await broker.tunnel(side, "s1")
+                assert await tunnel.recv() == b"RFB 003.008\n"
 
 
 async def test_two_agents_never_share_a_folder(state: Path) -> None:

@@ -20,6 +20,7 @@ class Hand:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
         self.states: dict[str, str] = {}
+        self.generations: dict[str, int] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.ended: list[dict[str, Any]] = []
 
@@ -39,6 +40,7 @@ class Hand:
             raise AgentFailure("no room", "INSUFFICIENT_RESOURCES")
         if data.get("bug"):
             raise ZeroDivisionError("a bug")
+        self.generations[session_id] = generation
         return await self._do("run", session_id, "running") | {"generation": generation}
 
     async def wake(self, session_id: str, data: dict[str, Any], generation: int) -> dict[str, Any]:
@@ -52,7 +54,10 @@ class Hand:
         return await self._do("end", session_id, None)
 
     def held(self) -> list[HeldSession]:
-        return [HeldSession(session_id=name, state=state) for name, state in self.states.items()]
+        return [
+            HeldSession(session_id=name, state=state, generation=self.generations.get(name, 1))
+            for name, state in self.states.items()
+        ]
 
 
 class Rig:
@@ -153,6 +158,16 @@ async def test_a_stale_session_ends_behind_what_it_has_to_do() -> None:
     rig.submit("start")
     rig.executor.end_stale("s1")
     await until(lambda: not rig.executor.busy)
+    assert rig.hand.calls == [("run", "s1"), ("end", "s1")]
+
+
+async def test_what_speaks_of_an_earlier_beginning_touches_nothing() -> None:
+    rig = Rig()
+    await rig.result(rig.submit("start", generation=3))
+    assert (await rig.result(rig.submit("stop", generation=2))).status == "completed"
+    assert (await rig.result(rig.submit("hibernate", generation=2))).error_code == "SESSION_NOT_FOUND"
+    assert rig.hand.calls == [("run", "s1")]
+    await rig.result(rig.submit("stop", generation=3))
     assert rig.hand.calls == [("run", "s1"), ("end", "s1")]
 
 

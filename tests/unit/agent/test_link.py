@@ -186,6 +186,16 @@ def test_what_is_not_understood_is_counted_and_passed_over(bench: Bench, frame: 
     assert (bench.link.unknown, bench.link.bad) == (unknown, bad)
 
 
+def test_without_a_journal_nothing_is_begun_and_what_ended_is_told(bench: Bench) -> None:
+    bench.up()
+    bench.get(command(1, "stop_session"))
+    bench.journal.close()
+    assert bench.get(command(2, "stop_session", "s2")) == []
+    told = bench.link.finished(command(1, "stop_session"), completed(command(1)), 0.0)
+    assert [one.command_id for one in messages(told, CommandResult)] == ["c1"]
+    assert bench.get(ResultAck(command_id="c1")) == []
+
+
 def test_questions_are_handed_on(bench: Bench) -> None:
     bench.up()
     question = LogsRequest(request_id="r", session_id="s1")
