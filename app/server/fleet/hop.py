@@ -16,9 +16,12 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
-from websockets.utils import apply_mask
-
 from app.agent_protocol import FRAME_LIMIT, CloseCode
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a machine for which there is no compiled wheel; a hundred times slower
+    from websockets.utils import apply_mask
 
 READ_SIZE = 256 * 1024
 """Of the buffer that all hops read into, one after the other."""

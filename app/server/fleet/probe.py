@@ -1,7 +1,8 @@
 """A look at a VNC server's first words: whether view-only could be enforced there, before anybody is promised it.
 
-Made by ``viewers.py`` in a viewer's place; it greets the server, reads which security types it has, and goes away before
-any of them begins. Serves the StreamSpace document (seed 001, "VNC Proxy").
+Made by ``viewers.py`` in a viewer's place; it greets the server and reads which security types it has. VNC servers count
+who leaves without a login, so where none is wanted the login is finished; nobody is asked for a password. Serves the
+StreamSpace document (seed 001, "VNC Proxy").
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from app.server.fleet.hop import Hop
 from app.server.fleet.rfb_filter import CannotEnforce, ViewOnly
 
 VERSION = b"RFB 003.008\n"
+NO_PASSWORD = 1
 
 
 class Probe:
@@ -22,6 +24,7 @@ class Probe:
     def __init__(self, agent_id: str) -> None:
         self.agent_id = agent_id
         self._rules = ViewOnly()
+        self._entered = False
         self._tunnel: Hop | None = None
         self._found = asyncio.Event()
         self._verdict: bool | None = None
@@ -46,6 +49,10 @@ class Probe:
             _, answer = rules.passes(b"".join(pieces), b"")
             if rules.greeted and not rules.agreed:
                 _, answer = rules.passes(b"", VERSION)
+            elif NO_PASSWORD in rules.offers and not self._entered:
+                self._entered = True
+                _, more = rules.passes(b"", bytes((NO_PASSWORD,)))
+                answer += more
         except CannotEnforce:
             self._conclude(False)
             return
@@ -54,10 +61,8 @@ class Probe:
             return
         if answer and self._tunnel is not None:
             self._tunnel.send([answer])
-        if self._rules.offers:
-            self._conclude(True)
-        elif self._rules.settled:  # the server refuses everybody for now
-            self._conclude(None)
+        if rules.settled or (rules.offers and not self._entered):
+            self._conclude(True if rules.offers else None)  # without types the server refuses everybody for now
 
     def _ended(self, _: int, __: str) -> None:
         self._conclude(None)

@@ -19,6 +19,8 @@ from app.errors import Invalid, Unsupported
 REFUSAL = "view-only cannot be enforced here; Shift+V for control"
 
 _NONE, _VNC = 1, 2
+KNOWN_TYPES = (_NONE, _VNC)
+"""Security types whose handshake is known here."""
 _HANDSHAKE = 4096
 """Bytes that one side may say before the other has got that far."""
 _ENCODINGS = 1024
@@ -148,7 +150,7 @@ class ViewOnly:
         chosen = int.from_bytes(self._server[:4], "big")
         if chosen == 0:
             return self._end_handshake(failed=True)
-        if chosen not in (_NONE, _VNC):
+        if chosen not in KNOWN_TYPES:
             raise CannotEnforce(REFUSAL)
         self._offered, self._chosen = (chosen,), chosen
         self._server_stage = self._answered
@@ -161,7 +163,7 @@ class ViewOnly:
         count = self._server[0]
         if count == 0:
             return self._end_handshake(failed=True)
-        offered = tuple(kind for kind in self._server[1 : 1 + count] if kind in (_NONE, _VNC))
+        offered = tuple(kind for kind in self._server[1 : 1 + count] if kind in KNOWN_TYPES)
         if not offered:
             raise CannotEnforce(REFUSAL)
         self._offered = offered

@@ -24,7 +24,7 @@ from app.server.events import EventLog, Published
 from app.server.fleet.hop import LOST, NO_CODE, READ_SIZE, Hop
 from app.server.fleet.probe import Probe
 from app.server.fleet.relay import Relay
-from app.server.fleet.rfb_filter import REFUSAL
+from app.server.fleet.rfb_filter import KNOWN_TYPES, REFUSAL
 from app.server.fleet.tunnels import Tunnels
 from app.server.tasks import TaskTree
 
@@ -287,11 +287,17 @@ class Viewers:
     async def check_view_only(self, session_id: str) -> None:
         """Find out whether view-only can be enforced at a desktop. Raises ``Conflict`` with the reason where it cannot.
 
-        A look at the server's first words tells; where they do not come the viewer itself will find out.
+        The agent may have said which security types there are; else a look at the server's first words tells. Where they
+        do not come the viewer itself will find out.
         """
         desktop, agent = self._fleet.vnc_target(session_id)
         if desktop.platform == "local":
             return  # our own agent starts these servers, and how is known
+        types = desktop.platform_metadata.get("security_types")
+        if isinstance(types, list):
+            if not any(one in KNOWN_TYPES for one in types):
+                raise Conflict(REFUSAL)
+            return
         known = self._enforceable.get(session_id)
         if known is None or known[0] != desktop.generation:
             verdict = await self._probe(desktop, agent)

@@ -279,14 +279,16 @@ async def test_another_agents_word_about_a_viewer_does_not_count() -> None:
 # --- probes ---------------------------------------------------------------------------------------------------------
 
 
-async def answer(house: House, port: int, *server: bytes) -> None:
-    """A server that says these, each after something was said to it."""
+async def answer(house: House, port: int, types: bytes) -> None:
+    """A server with these security types."""
     proxy_id = (await house.asked()).proxy_id
     async with viewing(port, f"/t/{proxy_id}") as tunnel:
         await tunnel.send(b"RFB 003.008\n")
-        for said in server:
-            assert await tunnel.recv() == b"RFB 003.008\n"
-            await tunnel.send(said)
+        assert await tunnel.recv() == b"RFB 003.008\n"
+        await tunnel.send(types)
+        if 1 in types[1:]:
+            assert await tunnel.recv() == b"\x01", "who leaves without a login is counted as an intruder"
+            await tunnel.send(bytes(4))
         assert (await closed(tunnel))[0] == 1000
 
 
@@ -316,6 +318,19 @@ async def test_a_server_of_our_own_agent_needs_no_probe() -> None:
     house.desktops["s1"] = desktop(platform="local")
     async with house.open():
         await house.viewers.check_view_only("s1")
+    assert house.requests == []
+
+
+@pytest.mark.parametrize(("types", "enforceable"), [([1], True), ([30, 2], True), ([30, 33], False), ([], False)])
+async def test_what_the_agent_says_of_a_server_needs_no_probe(types: list[int], enforceable: bool) -> None:
+    house = House()
+    house.desktops["s1"] = desktop(platform_metadata={"security_types": types})
+    async with house.open():
+        if enforceable:
+            await house.viewers.check_view_only("s1")
+        else:
+            with pytest.raises(Conflict, match="view-only cannot be enforced here"):
+                await house.viewers.check_view_only("s1")
     assert house.requests == []
 
 
