@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import re
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+import trustme
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
@@ -24,8 +26,10 @@ from websockets.typing import Subprotocol
 from app.agent_protocol import TUNNEL_PROTOCOL
 from app.contract import Gone
 from app.server.fleet.rfb_filter import REFUSAL
-from tests.fakes.vnc import KEY_A, VncServer, Xvnc, handshake
-from tests.fakes.vnc_desk import Desk, open_desk
+from tests.fakes.broker import Brokers
+from tests.fakes.streamspace import dialled
+from tests.fakes.vnc import KEY_A, Stream, VncServer, Xvnc, handshake
+from tests.fakes.vnc_desk import Desk, DialingAgent, open_desk
 
 REQUEST = struct.pack(">BBHHHH", 3, 1, 0, 0, 640, 480)
 FIELDS = {"error", "message", "code", "details", "timestamp", "request_id"}
@@ -565,14 +569,11 @@ async def test_files_are_not_limited_and_the_page_is(tmp_path: Path) -> None:
 
 
 async def test_everything_over_tls(tmp_path: Path) -> None:
-    trustme = pytest.importorskip("trustme")
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost")
     paths = {name: tmp_path / f"{name}.pem" for name in ("tls_cert", "tls_key")}
     certificate.cert_chain_pems[0].write_to_path(paths["tls_cert"])
     certificate.private_key_pem.write_to_path(paths["tls_key"])
-    import ssl
-
     context = ssl.create_default_context()
     authority.configure_trust(context)
     async with open_desk(tmp_path / "data", tls=context, **paths) as desk:
@@ -590,11 +591,7 @@ async def test_everything_over_tls(tmp_path: Path) -> None:
             picture = bytes(range(256)) * 8000
             assert desk.server
             desk.server.show(picture)
-            got = b""
-            async with asyncio.timeout(15):
-                while len(got) < len(picture):
-                    got += await viewer.recv()  # type: ignore[operator]
-            assert got == picture
+            assert await Stream(viewer).read(len(picture)) == picture
             await viewer.send(KEY_A)
             await desk.server.hears(KEY_A)
         await desk.alone()
@@ -646,3 +643,58 @@ async def test_view_only_and_control_against_a_real_server(tmp_path: Path) -> No
             async with asyncio.timeout(20):
                 await program.wait()
             assert typed.read_text() == "hello"
+
+
+# --- a broker process -----------------------------------------------------------------------------------------------
+
+
+async def test_no_token_reaches_a_log_and_a_process_stops_cleanly(brokers: Brokers) -> None:
+    """The broker as it is run, on its own loop: everything that opens something comes by, and its log knows none of it."""
+    process = brokers.start(
+        "--log-level=debug", "--local-agent=off", environ={"CALLBOARD_ADMIN_PASSWORD": "show-time-1"}
+    )
+    console = {"Authorization": f"Bearer {process.token}", "X-Callboard-Operator": "Ada"}
+    key = (process.data_dir / "agent.key").read_text().strip()
+    place = process.url.replace("http", "ws")
+    async with (
+        VncServer().running() as server,
+        httpx.AsyncClient(base_url=process.url, trust_env=False, headers=console) as api,
+    ):
+        agent = DialingAgent(server.open)
+        async with dialled(f"{process.url}", key, agent):
+            login = await api.post("/api/v1/auth/login", json={"username": "admin", "password": "show-time-1"})
+            token = login.json()["token"]
+            body = {"user": "admin", "template": "firefox-browser", "persistent_home": False}
+            made = await api.post("/api/v1/sessions", json=body)
+            address = f"/vnc-viewer/{made.json()['id']}"
+            await agent.until_command("start_session")
+            ticket = ""
+            async with asyncio.timeout(10):
+                while not ticket:
+                    answer = await api.post(
+                        f"/console/v1/desktops/{made.json()['id']}/ticket", json={"mode": "control"}
+                    )
+                    ticket = answer.json().get("ticket", "")
+            for text in (token, ticket):
+                async with connect(f"{place}{address}?token={text}", compression=None, proxy=None) as viewer:
+                    assert await handshake(viewer) == b"scripted"
+                    picture = bytes(range(256)) * 4000
+                    server.show(picture)
+                    assert await Stream(viewer).read(len(picture)) == picture
+                await agent.tunnels.settled()
+            await refused(f"{place}{address}?token={ticket}")
+            await refused(f"{place}/agent/ws?agent_id=a&platform=docker&key=cba_not-a-right-one-at-all")
+            async with connect(f"{place}/agent/ws?agent_id=b&platform=docker&key={key}", proxy=None) as other:
+                await other.send("no json")
+            async with connect(f"{place}{address}?token={token}", compression=None, proxy=None) as last:
+                await handshake(last)
+                status = await asyncio.to_thread(process.terminate)
+                assert status == 0
+                assert (await closed(last))[0] == 1001
+        log = "".join(process.log)
+        tunnels = [request["data"]["tunnel_token"] for request in agent.tunnels.requests]
+        assert len(tunnels) == 3
+        for secret in (token, ticket, key, "cba_not-a-right-one-at-all", "show-time-1", *tunnels):
+            assert secret not in log
+        assert "viewer opened" in log
+        assert '"level":"error"' not in log, log
