@@ -95,7 +95,7 @@ class Thumbnails:
         try:
             if client is None:
                 raise CallboardError("no broker is connected")
-            image = QImage.fromData(await client.fleet.thumbnail(session_id, WIDTH), b"JPEG")
+            image = jpeg(await client.fleet.thumbnail(session_id, WIDTH))
             if image.isNull():
                 raise CallboardError("the picture could not be read")
         except CallboardError as error:
@@ -104,3 +104,8 @@ class Thumbnails:
             shot.image, shot.at, shot.trouble = image, time.monotonic(), ""
         shot.due = time.monotonic() + EVERY
         self._changed(session_id)
+
+
+def jpeg(data: bytes) -> QImage:
+    """A picture from the network, by the one decoder that it may be for."""
+    return QImage.fromData(data, "JPEG")  # type: ignore[arg-type]  # the stub says bytes, which PySide refuses

@@ -6,6 +6,7 @@ import { meaning } from "./closing.js";
 const CLOSE_PATIENCE = 3000; // ms from noVNC's own end to the socket's close code
 const SOCKET_PATIENCE = 15000; // ms until a socket that does not open is given up
 const TYPED_AT_ONCE = 16, TYPED_EVERY = 12, TYPED_MOST = 4000, CLIPBOARD_MOST = 1 << 20;
+const FRAME_EVERY = 8;
 const RETURN = 0xff0d, TAB = 0xff09;
 
 export class Screen {
@@ -81,7 +82,7 @@ export class Screen {
     small.clearRect(0, 0, 16, 16);
     if (this.canvas.width) small.drawImage(this.canvas, 0, 0, 16, 16);
     if (!small.getImageData(0, 0, 16, 16).data.some((value, at) => at % 4 === 3 && value > 0)) {
-      requestAnimationFrame(() => this.awaitFrame(rfb));
+      setTimeout(() => this.awaitFrame(rfb), FRAME_EVERY);  // no animation frame: a covered window gets none
       return;
     }
     this.last.hidden = true;

@@ -11,7 +11,10 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app.ui.loop import Loop
+from app.ui.viewer.engine import prepare
 from tests.ui.stage import Stage
+
+prepare()
 
 
 def pytest_asyncio_loop_factories(

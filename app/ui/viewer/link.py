@@ -158,7 +158,10 @@ class ViewerLink(QObject):
         return client.fleet.viewer_url(self.session_id, ticket)
 
     async def _page(self) -> None:
-        """The page, loaded; made at the first connection."""
+        """The page, loaded; made at the first connection, and again where its process has ended."""
+        if self.view is not None and self.view.is_broken:
+            broken, self.view = self.view, None
+            await broken.dismantle()
         if self.view is None:
             engine = await self._engine()
             from app.ui.viewer.web import WebView
@@ -168,8 +171,6 @@ class ViewerLink(QObject):
             if layout is not None:
                 layout.addWidget(self.view)
             self.view.show()
-        elif not self.view.ready.is_set():
-            self.view.reload_page()
         try:
             async with asyncio.timeout(PAGE_PATIENCE):
                 await self.view.ready.wait()

@@ -164,6 +164,7 @@ class WebView(QWebEngineView):
         self._page.renderProcessTerminated.connect(self._crashed)
         self.ready = asyncio.Event()
         """The page is loaded and listens."""
+        self.is_broken = False
         self.setPage(self._page)
         self._page.load(HOME)
 
@@ -177,11 +178,8 @@ class WebView(QWebEngineView):
             return
         get_logger("viewer").error("the page's process ended", status=status.name, code=code)
         self.ready.clear()
+        self.is_broken = True
         self._told("crashed", {"code": code})
-
-    def reload_page(self) -> None:
-        """Begin afresh after the page's process ended."""
-        self._page.load(HOME)
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call a method of the page's ``viewer``."""
