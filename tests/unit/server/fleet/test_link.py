@@ -239,7 +239,7 @@ def test_registering_again_sends_only_what_is_new() -> None:
 
 
 def test_a_command_says_how_often_and_of_which_generation() -> None:
-    link, effects = opened(row(1))
+    _link, effects = opened(row(1))
     command = next(one.message for one in effects if isinstance(one, Send) and isinstance(one.message, Command))
     assert (command.attempt, command.generation, command.session_id) == (1, 2, "s1")
 

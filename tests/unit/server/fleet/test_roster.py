@@ -339,7 +339,7 @@ async def test_a_broker_that_is_busy_reads_no_further(house: House) -> None:
     tagging = asyncio.ensure_future(house.fleet.set_tags(row.id, ["x"], "kim"))
     reading = [
         asyncio.ensure_future(
-            agent.connection.receive('{"type":"session_event","session_id":"%s","event":"oom"}' % row.id)
+            agent.connection.receive(f'{{"type":"session_event","session_id":"{row.id}","event":"oom"}}')
         )
         for _ in range(200)
     ]
