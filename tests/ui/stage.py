@@ -109,6 +109,8 @@ class Stage:
         self.connected = Connected("this machine")
         self.failures: list[str] = []
         self.spawned: list[str] = []
+        self._due: list[Coroutine[Any, Any, Any]] = []
+        self._running = False
         self.broken: list[BaseException] = []
         self.settings = Settings(folder / "console.ini")
         self.settings.set("hold_back_seconds", 0.3)
@@ -178,12 +180,17 @@ class Stage:
         return strip_state(self.store, self.connected, self.failures, "kim", self.context.notices)
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> None:
-        """Run to the end now; an expected failure becomes a toast as in the console."""
+        """Run to the end now, or right after what runs; an expected failure becomes a toast as in the console."""
         self.spawned.append(name)
-        try:
-            asyncio.run(coro)
-        except CallboardError as error:
-            self.window.toasts.say(error.message, tone="error")
+        self._due.append(coro)
+        while self._due and not self._running:
+            self._running = True
+            try:
+                asyncio.run(self._due.pop(0))
+            except CallboardError as error:
+                self.window.toasts.say(error.message, tone="error")
+            finally:
+                self._running = False
 
     # -- what an operator does and sees ------------------------------------------------------------------------
 
