@@ -90,7 +90,8 @@ class Failover:
             return None
         if row.state == "terminated" or row.phase == rules.UNKNOWN:
             return None
-        return Edit({"phase": rules.UNKNOWN, "message": rules.AGENT_OFFLINE})
+        unmeasured = {"load_cpu": None, "load_memory": None}
+        return Edit({"phase": rules.UNKNOWN, "message": rules.AGENT_OFFLINE, **unmeasured})
 
     def _moves(self, row: DesktopRow) -> bool:
         """Whether it is to be begun elsewhere as soon as that is possible."""

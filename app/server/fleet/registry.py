@@ -34,7 +34,7 @@ from app.server.fleet.sessions import Sessions, SessionWanted
 from app.server.fleet.state import FleetState
 from app.server.fleet.templates import Templates
 from app.server.fleet.thumbnails import Thumbnails
-from app.server.storage.fleet import FleetStore
+from app.server.storage.fleet import PURGE_SLICE, FleetStore
 from app.server.tasks import TaskTree
 
 __all__ = ["Bulk", "Fleet", "SessionWanted"]
@@ -46,6 +46,7 @@ UPKEEP_EVERY = 5.0
 PURGE_EVERY = 60.0
 PURGE_AFTER = 24 * 3600.0
 PURGED_AT_ONCE = 200
+PURGE_SLICES = 20
 
 
 @dataclass(frozen=True)
@@ -340,7 +341,9 @@ class Fleet:
         ]
         for row in old[:PURGED_AT_ONCE]:
             await self._state.purge(row)
-        await self._state.store.purge_commands(before)
+        for _ in range(PURGE_SLICES):
+            if await self._state.store.purge_commands(before, PURGE_SLICE) < PURGE_SLICE:
+                break
 
     async def _keep_clock(self) -> None:
         while True:

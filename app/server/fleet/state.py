@@ -75,7 +75,8 @@ class FleetState:
 
     def load(self, rows: FleetRows) -> None:
         """Take over what the database holds. Nobody is connected yet."""
-        self.drains = {row.id: row for row in rows.drains}
+        known = {agent.id for agent in rows.agents}
+        self.drains = {row.id: row for row in rows.drains if row.id in known}
         for agent in rows.agents:
             away = {"status": "offline", "connection_id": None, "registered_at": None, "standbys": 0, "sessions": 0}
             self.agents[agent.id] = msgspec.structs.replace(agent, cpu=None, memory=None, **away)
@@ -411,4 +412,4 @@ class FleetState:
     def _show_slots(self, agent_id: str) -> None:
         row = self.agents.get(agent_id)
         if row is not None and row.sessions != self.used[agent_id]:
-            self.beat_agent(agent_id)
+            self.beat_agent(agent_id, reported_sessions=None)  # the agent counted before; it counts anew soon
