@@ -309,9 +309,13 @@ class DockerPlatform:
         except AgentFailure as failure:
             log.warning("an ended container stays behind", session=seat.session_id, error=failure.message)
             self._seats.pop(seat.session_id, None)
-        self.on_event(
-            SessionEvent(session_id=seat.session_id, event=event, generation=seat.generation, message=message)
-        )
+        code = "OUT_OF_MEMORY" if event == "oom" else ""
+        for one in dict.fromkeys((event, "exited")):  # want of memory alone would be a warning: the session goes on
+            self.on_event(
+                SessionEvent(
+                    session_id=seat.session_id, event=one, generation=seat.generation, message=message, code=code
+                )
+            )
 
     async def _measure(self, seat: Seat) -> bool:
         async for sample in self._engine.samples(seat.container_id):
