@@ -61,6 +61,8 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the broker starts an agent for this machine where it has what one needs."""
     open_agents: bool = False
     """Whether agents on this machine may register without a key, as the StreamSpace document has it."""
+    novnc_folder: Path | None = None
+    """An unpacked noVNC for the viewer's page, in place of the installed one."""
     limit_login: int = 5
     limit_create: int = 10
     limit_other: int = 100
@@ -72,7 +74,7 @@ NAMES = tuple(field.name for field in msgspec.structs.fields(ServeConfig) if fie
 _TYPES = {field.name: field.type for field in msgspec.structs.fields(ServeConfig)}
 _LISTS = ("allow_networks", "allow_origins", "allow_hosts")
 _LIMITS = ("limit_login", "limit_create", "limit_other")
-_PATHS = ("data_dir", "tls_cert", "tls_key")
+_PATHS = ("data_dir", "tls_cert", "tls_key", "novnc_folder")
 _PORTS = ("port", "monibuca_port", "streamkit_port", "instinct_port", "nats_port")
 
 

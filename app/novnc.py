@@ -149,6 +149,6 @@ def _inside(path: str) -> str:
     """``path`` below ``core/`` or ``vendor/``, and nothing else. Raises ``NotFound``."""
     parts = PurePosixPath(path).parts
     plain = "/".join(parts) == path and ".." not in parts and "\\" not in path and "\0" not in path
-    if not plain or parts[0] not in PARTS:
+    if not plain or not parts or parts[0] not in PARTS:
         raise NotFound(f"noVNC has no {path}")
     return path

@@ -133,7 +133,6 @@ class Broker:
         with _writing(self.folder):
             token = await asyncio.to_thread(establish_token, self.folder, os.environ)
             publish_certificate(self.folder, config.tls_cert)
-        cleanup.push_async_callback(self.tasks.stop, 3.0)
         await self._start_access(Access(token), cleanup)
 
         main_socket = bind(self.exposure.host, config.port, "port")
@@ -157,6 +156,7 @@ class Broker:
         """The database, and who may reach us and log in."""
         database = self.database = Database(self.folder.database, full_sync=self.config.durability == "power")
         cleanup.push_async_callback(database.stop)
+        cleanup.push_async_callback(self.tasks.stop, 3.0)
         await database.start()
         self.access = access
         self.keys = ApiKeys(database)
@@ -320,6 +320,7 @@ class Broker:
                 tasks=self.tasks,
                 limits=Limits(login=config.limit_login, create_session=config.limit_create, other=config.limit_other),
                 open_agents=config.open_agents,
+                novnc_folder=config.novnc_folder,
             )
         )
 

@@ -565,6 +565,15 @@ async def test_files_are_not_limited_and_the_page_is(tmp_path: Path) -> None:
         assert statuses == {200, 429}
 
 
+async def test_a_folder_of_novnc_wins_over_the_installed_one(tmp_path: Path) -> None:
+    (tmp_path / "own" / "core").mkdir(parents=True)
+    (tmp_path / "own" / "core" / "rfb.js").write_text("export default class {}")
+    own = tmp_path / "own"
+    async with open_desk(tmp_path / "data", novnc_folder=own) as desk, desk.broker.client(console=False) as browser:
+        assert (await browser.get("/vnc-viewer/assets/core/rfb.js")).text == "export default class {}"
+        assert (await browser.get("/vnc-viewer/assets/core/websock.js")).status_code == 404
+
+
 # --- TLS ------------------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ FLEET_STATUS = {
     "not_permitted": 403,
     "agent_offline": 503,
     "rejected": 502,
+    "bad_reply": 502,
     "no_answer": 504,
     "token_missing": 401,
     "token_expired": 401,
