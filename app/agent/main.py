@@ -1,4 +1,4 @@
-"""The agent's process: options in, one exit status out; also the supervisor's entry in a packaged Callboard.
+"""The agent's process: options in, one exit status out.
 
 Entered by ``app/cli.py``. SIGTERM and SIGINT end the agent, and leave its sessions for the next one. Serves the
 StreamSpace document (seed 001, "Agent Management").
@@ -19,7 +19,7 @@ from app.agent.options import AgentOptions
 from app.agent.platform import AgentFailure
 from app.errors import ConfigError
 
-__all__ = ["AgentOptions", "run", "supervise"]
+__all__ = ["AgentOptions", "run"]
 
 log = logs.get_logger("agent")
 
@@ -33,13 +33,6 @@ def run(options: AgentOptions) -> int:
         log.warning("the agent's key crosses the network without TLS", broker=options.broker)
     with StateFolder(options.folder) as folder, asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_serve(options, folder))
-
-
-def supervise(folder: str) -> int:
-    """The supervisor of one session, where there is no Python to run it as a script."""
-    from app.agent import supervisor
-
-    return supervisor.main(folder)
 
 
 async def _serve(options: AgentOptions, folder: StateFolder) -> int:

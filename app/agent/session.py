@@ -238,7 +238,7 @@ class Session:
 def spawn(folder: Path, wrap: list[str], marker: str, told: int) -> int:
     """A supervisor in a session of its own, which no signal to our process group reaches; its pid."""
     if getattr(sys, "frozen", False):
-        command = [*wrap, sys.executable, "supervise", str(folder)]
+        command = [*wrap, sys.executable, "--supervise", str(folder)]
     else:
         command = [*wrap, sys.executable, "-I", "-S", str(supervisor.__file__), str(folder)]
     log = os.open(folder / "session.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -398,6 +399,20 @@ async def test_a_program_that_cannot_be_run_is_a_failure_in_words(local: Local, 
     assert platform.held() == []
     assert local.marked() == {}
     assert "Exec format error" in await lines_of(platform, "s1")
+
+
+async def test_a_packaged_callboard_starts_its_supervisor_by_itself(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = local.folder / "callboard"
+    entry = Path(__file__).resolve().parents[3] / "packaging" / "entry.py"
+    program.write_text(f'#!/bin/sh\nexport PYTHONPATH={entry.parents[1]}\nexec {sys.executable} {entry} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    monkeypatch.setattr(sys, "executable", str(program))
+    platform = await local()
+    await platform.run("s1", start_data(), 1)
+    await grab(await platform.rfb_address("s1"))
 
 
 def name_of(pid: int) -> str:
