@@ -133,26 +133,39 @@ def _print_line(line: dict[str, Any]) -> None:
 @cli.command()
 @click.option("--headless", is_flag=True, help="Without the window; stays until it is ended.")
 @click.option("--publishers", type=click.IntRange(0, 20_000), metavar="N", help="How many streams to advertise.")
+@click.option("--agents", type=click.IntRange(0, 1_000), default=0, metavar="N", help="Simulated agents (none).")
+@click.option("--no-desktops", is_flag=True, help="Without the agents that run desktops on this machine.")
 @click.option("--broker", metavar="URL", help="Only the demo's publishers and consumers, on that broker.")
 @click.option("--force", is_flag=True, help="With --broker: although other streams live there.")
 @click.option("--nats-url", metavar="URL", help="With --broker: the NATS server of that broker.")
 @data_dir_option
 def demo(
-    headless: bool, publishers: int | None, broker: str | None, force: bool, nats_url: str | None, data_dir: Path | None
+    headless: bool,
+    publishers: int | None,
+    agents: int,
+    no_desktops: bool,
+    broker: str | None,
+    force: bool,
+    nats_url: str | None,
+    data_dir: Path | None,
 ) -> None:
     """A living venue to try Callboard on.
 
-    Console, broker, publishers and consumers, in a data folder and on ports of their own.
+    Console, broker, publishers, consumers and, where Xvnc is installed, agents with desktops, in a data folder and on
+    ports of their own. Simulated agents speak as agents do and run nothing.
     """
     from app.demo import main as venue
 
+    size = venue.Size(publishers, agents, desktops=not no_desktops)
     if broker is not None:
-        url, token = _given(broker, _data_dir(None))
-        raise click.exceptions.Exit(venue.visit(url, nats_url, token, publishers, force=force, ready=_print_line))
+        own = _data_dir(None)
+        url, token = _given(broker, own)
+        key = os.environ.get("CALLBOARD_AGENT_KEY") or _machine_key(url, own)
+        raise click.exceptions.Exit(venue.visit(url, nats_url, token, key, size, force=force, ready=_print_line))
     folder = data_dir or _data_dir(None) / "demo"
     if headless:
-        raise click.exceptions.Exit(venue.headless(folder, publishers, ready=_print_line))
-    with venue.beside_window(folder, publishers):
+        raise click.exceptions.Exit(venue.headless(folder, size, ready=_print_line))
+    with venue.beside_window(folder, size):
         from app.ui.main import main as console
 
         code = console(broker=None, data_dir=folder, serve_options=venue.SERVE_OPTIONS, demo=True)
@@ -161,12 +174,14 @@ def demo(
 
 @cli.command("demo-clients", hidden=True)
 @click.option("--publishers", type=int)
+@click.option("--agents", type=int, default=0)
+@click.option("--no-desktops", is_flag=True)
 @click.option("--data-dir", type=click.Path(path_type=Path), required=True)
-def demo_clients(publishers: int | None, data_dir: Path) -> None:
+def demo_clients(publishers: int | None, agents: int, no_desktops: bool, data_dir: Path) -> None:
     """The demo's publishers and consumers beside the window; ends, with the broker, when its standard input does."""
     from app.demo import main as venue
 
-    raise click.exceptions.Exit(venue.companions(data_dir, publishers))
+    raise click.exceptions.Exit(venue.companions(data_dir, venue.Size(publishers, agents, desktops=not no_desktops)))
 
 
 # -- one-line verbs --------------------------------------------------------------------------------------------

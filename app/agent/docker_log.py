@@ -50,4 +50,5 @@ def _line(raw: bytes) -> str:
     if match is None:
         return text[:LONGEST]
     at = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).astimezone(UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%SZ} {text[match.end() :]}"[:LONGEST]
+    thousandths = f"{match[2] or '.'}000"[1:4]
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{thousandths}Z {text[match.end() :]}"[:LONGEST]

@@ -1,7 +1,7 @@
 """The demo's roles: headless, on a broker elsewhere, and beside the window; the composition root of ``app/demo``.
 
 Called by ``app/cli.py`` (``callboard demo``, ``demo-clients``). The demo has a data folder and ports of its own, so it
-never meets the real board; whichever way it ends, its publishers, its consumers and its own broker end with it.
+never meets the real board; whichever way it ends, its publishers, consumers, desktops and its own broker end with it.
 Beside the window its people live in a child process, so that they take no time from the window's thread; that child
 ends, and takes the broker along, when its standard input closes, which the death of the console does too.
 """
@@ -15,23 +15,38 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from app import logs
-from app.client.broker_file import folder_is_held, main_url, process_runs, read_token, running_broker
+from app.client.broker_file import (
+    folder_is_held,
+    main_url,
+    process_runs,
+    read_agent_key,
+    read_token,
+    running_broker,
+)
 from app.client.child import broker_command
 from app.client.process import BrokerState, EmbeddedBroker
+from app.demo.desktops import Desktops, can_run
 from app.demo.house import Place
+from app.demo.simulation import Simulation
 from app.demo.venue import Venue, others
 from app.errors import CallboardError, ConfigError, Forbidden, PortInUse, Unavailable
 
-SERVE_OPTIONS = ("--port", "0", "--nats-port", "0")
-"""The demo's broker takes free ports; dialects of later issues add theirs here."""
+SERVE_OPTIONS = (
+    "--port", "0", "--nats-port", "0", "--local-agent", "off",
+    "--limit-create", "10000", "--limit-other", "100000",
+)  # fmt: skip
+"""The demo's broker takes free ports; dialects of later issues add theirs here. It has agents of its own, and its people
+share one login, whose limits are out of their way."""
 DEMO_FILE = "demo.json"
 LOOK_EVERY = 0.3
 BROKER_WITHIN = 90.0
@@ -52,34 +67,47 @@ class _Owner(msgspec.Struct):
     started_at: float
 
 
-def headless(data_dir: Path, publishers: int | None, *, ready: Ready) -> int:
+@dataclass(frozen=True)
+class Size:
+    """How much of everything: ``publishers`` None is the cast; ``agents`` are simulated ones beside the real."""
+
+    publishers: int | None = None
+    agents: int = 0
+    desktops: bool = True
+
+
+def headless(data_dir: Path, size: Size, *, ready: Ready) -> int:
     """Broker and people without a window, until SIGTERM or SIGINT; the exit status."""
     logs.configure("warning")
     with _own(data_dir):
-        return asyncio.run(_headless(data_dir, publishers, ready))
+        return asyncio.run(_headless(data_dir, size, ready))
 
 
 def visit(
-    url: str, nats_url: str | None, token: str | None, publishers: int | None, *, force: bool, ready: Ready
+    url: str, nats_url: str | None, token: str | None, agent_key: str | None, size: Size, *, force: bool, ready: Ready
 ) -> int:
     """Only the people, on a broker that runs already, until SIGTERM or SIGINT; the exit status."""
     logs.configure("warning")
-    return asyncio.run(_visit(Place(url, nats_url, token), publishers, force, ready))
+    if size.agents and agent_key is None:
+        raise ConfigError("--agents: agents need a key of that broker; give it as CALLBOARD_AGENT_KEY.")
+    return asyncio.run(_visit(Place(url, nats_url, token), agent_key, size, force, ready))
 
 
-def companions(data_dir: Path, publishers: int | None) -> int:
+def companions(data_dir: Path, size: Size) -> int:
     """The child beside the window: people for the broker of ``data_dir`` until standard input closes."""
     logs.configure("error")
-    return asyncio.run(_companions(data_dir, publishers))
+    return asyncio.run(_companions(data_dir, size))
 
 
 @contextlib.contextmanager
-def beside_window(data_dir: Path, publishers: int | None) -> Iterator[None]:
+def beside_window(data_dir: Path, size: Size) -> Iterator[None]:
     """While the window is open, ``companions`` live in a child process; leaving ends them and the demo's broker."""
     with _own(data_dir):
-        arguments = [*broker_command(), "demo-clients", "--data-dir", str(data_dir)]
-        if publishers is not None:
-            arguments += ["--publishers", str(publishers)]
+        arguments = [*broker_command(), "demo-clients", "--data-dir", str(data_dir), "--agents", str(size.agents)]
+        if size.publishers is not None:
+            arguments += ["--publishers", str(size.publishers)]
+        if not size.desktops:
+            arguments += ["--no-desktops"]
         flags: dict[str, Any] = {"start_new_session": True} if sys.platform != "win32" else {}
         child = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, **flags)
         try:
@@ -97,7 +125,7 @@ def beside_window(data_dir: Path, publishers: int | None) -> Iterator[None]:
 # -- roles -----------------------------------------------------------------------------------------------------
 
 
-async def _headless(data_dir: Path, publishers: int | None, ready: Ready) -> int:
+async def _headless(data_dir: Path, size: Size, ready: Ready) -> int:
     ended = _on_signals()
     states: asyncio.Queue[BrokerState] = asyncio.Queue()
     broker = EmbeddedBroker(data_dir, states.put_nowait, options=SERVE_OPTIONS)
@@ -107,43 +135,70 @@ async def _headless(data_dir: Path, publishers: int | None, ready: Ready) -> int
         if state.state != "running" or place is None:
             raise PortInUse(state.text or "The demo's broker did not start.")
         ready({"ready": True, "pid": os.getpid(), "broker_pid": state.pid, "main": place.url, "nats": place.nats_url})
-        async with Venue(place, publishers, own=True) as venue:
-            await _until(ended, broker.run(), venue.run(), _follow(data_dir, venue))
+        await _live(ended, data_dir, place, size, broker.run())
     finally:
         await broker.stop()
     return 0
 
 
-async def _visit(place: Place, publishers: int | None, force: bool, ready: Ready) -> int:
+async def _visit(place: Place, agent_key: str | None, size: Size, force: bool, ready: Ready) -> int:
     ended = _on_signals()
     strangers = await others(place)
     if strangers and not force:
         raise Forbidden(f"{strangers} other streams live on {place.url}; the demo goes there only with --force.")
     place = Place(place.url, place.nats_url or await _nats_of(place), place.token)
     try:
-        async with Venue(place, publishers, own=False) as venue:
+        async with AsyncExitStack() as stack:
+            lives: list[_Life] = [await stack.enter_async_context(Venue(place, size.publishers, own=False))]
+            if size.agents and agent_key is not None:
+                lives.append(await stack.enter_async_context(Simulation(place, agent_key, size.agents)))
             ready({"ready": True, "pid": os.getpid(), "main": place.url, "nats": place.nats_url})
-            await _until(ended, venue.run())
+            await _until(ended, *(life.run() for life in lives))
     except (OSError, TimeoutError) as error:
         raise Unavailable(f"The NATS server at {place.nats_url} does not answer; give it as --nats-url.") from error
     return 0
 
 
-async def _companions(data_dir: Path, publishers: int | None) -> int:
+async def _companions(data_dir: Path, size: Size) -> int:
     ended = _on_signals()
     _end_with_stdin(ended)
     place = None
     try:
         place = await _first_place(data_dir, ended)
         if place is not None:
-            async with Venue(place, publishers, own=True) as venue:
-                await _until(ended, venue.run(), _follow(data_dir, venue))
+            await _live(ended, data_dir, place, size)
     finally:
         await _end_broker(data_dir, grace=UNSEEN_FOR if place is None else 0.0)
     return 0
 
 
+async def _live(
+    ended: asyncio.Event, data_dir: Path, place: Place, size: Size, *beside: Coroutine[Any, Any, Any]
+) -> None:
+    """Everybody of the demo's own board, until ``ended``; desktops where this machine can run any."""
+    async with AsyncExitStack() as stack:
+        lives: list[_Life] = [await stack.enter_async_context(Venue(place, size.publishers, own=True))]
+        if size.desktops and can_run():
+            lives.append(await stack.enter_async_context(Desktops(place, data_dir)))
+        key = read_agent_key(data_dir)
+        if size.agents and key is not None:
+            lives.append(await stack.enter_async_context(Simulation(place, key, size.agents)))
+        await _until(ended, *beside, *(life.run() for life in lives), _follow(data_dir, lives))
+
+
 # -- what they are made of -------------------------------------------------------------------------------------
+
+
+class _Life(Protocol):
+    """A part of the demo that can live at any address."""
+
+    place: Place
+
+    async def run(self) -> None:
+        """Live for ever."""
+
+    async def move(self, place: Place) -> None:
+        """Go on at another address."""
 
 
 async def _until(ended: asyncio.Event, *lives: Coroutine[Any, Any, Any]) -> None:
@@ -159,16 +214,17 @@ async def _until(ended: asyncio.Event, *lives: Coroutine[Any, Any, Any]) -> None
         await asyncio.wait(tasks)
 
 
-async def _follow(data_dir: Path, venue: Venue) -> None:
-    """Move the people when the broker has come back at another address."""
+async def _follow(data_dir: Path, lives: Sequence[_Life]) -> None:
+    """Move everybody when the broker has come back at another address."""
     while True:
         await asyncio.sleep(LOOK_EVERY)
         place = await asyncio.to_thread(_place, data_dir)
-        if place is not None and place != venue.place:
-            try:
-                await venue.move(place)
-            except (OSError, TimeoutError, CallboardError):
-                continue  # not there yet; the next look tries again
+        for life in lives:
+            if place is not None and place != life.place:
+                try:
+                    await life.move(place)
+                except (OSError, TimeoutError, CallboardError):
+                    continue  # not there yet; the next look tries again
 
 
 async def _end_broker(data_dir: Path, grace: float) -> None:

@@ -163,7 +163,7 @@ async def test_what_ends_by_itself_is_told_with_its_last_words(begin: Begin, eng
     assert "3" in event.message
     assert agent.held() == []
     assert engine.containers() == []
-    assert [line[21:] for line in await agent.logs("s1", 1)] == ["leaving now"]
+    assert [line[25:] for line in await agent.logs("s1", 1)] == ["leaving now"]
     assert list((state_of(engine) / "rfb").iterdir()) == []
 
 
@@ -267,7 +267,7 @@ async def test_the_log_is_followed_to_its_end(begin: Begin, engine: Podman) -> N
     seen: list[str] = []
     async with aclosing(agent.follow("s1", 1)) as lines:
         async for some in lines:
-            seen += [line[21:] for line in some if line[21:].startswith("line ")]
+            seen += [line[25:] for line in some if line[25:].startswith("line ")]
             if len(seen) == 3:
                 await agent.end("s1", graceful=False, timeout=0.0, delete_home=False)
     numbers = [int(line.split()[1]) for line in seen]

@@ -15,21 +15,21 @@ def frame(text: bytes, stream: int = 1) -> bytes:
 STAMPED = b"2026-11-22T03:19:04.123456789Z ready\n"
 
 
-def test_a_line_has_its_time_in_seconds() -> None:
-    assert LogLines().feed(frame(STAMPED)) == ["2026-11-22T03:19:04Z ready"]
+def test_a_line_has_its_time_in_thousandths() -> None:
+    assert LogLines().feed(frame(STAMPED)) == ["2026-11-22T03:19:04.123Z ready"]
 
 
 def test_times_elsewhere_are_told_in_ours() -> None:
-    assert LogLines().feed(frame(b"2026-11-22T05:19:04+02:00 x\n")) == ["2026-11-22T03:19:04Z x"]
+    assert LogLines().feed(frame(b"2026-11-22T05:19:04+02:00 x\n")) == ["2026-11-22T03:19:04.000Z x"]
     assert LogLines().feed(frame(b"no time at all\r\n")) == ["no time at all"]
-    assert LogLines().feed(frame(b"2026-11-22T03:19:04Z\n")) == ["2026-11-22T03:19:04Z "]
+    assert LogLines().feed(frame(b"2026-11-22T03:19:04Z\n")) == ["2026-11-22T03:19:04.000Z "]
 
 
 def test_both_streams_keep_their_lines() -> None:
     lines = LogLines()
     assert lines.feed(frame(b"2026-11-22T03:19:04Z out ")) == []
-    assert lines.feed(frame(b"2026-11-22T03:19:04Z error\n", 2)) == ["2026-11-22T03:19:04Z error"]
-    assert lines.feed(frame(b"and more\n")) == ["2026-11-22T03:19:04Z out and more"]
+    assert lines.feed(frame(b"2026-11-22T03:19:04Z error\n", 2)) == ["2026-11-22T03:19:04.000Z error"]
+    assert lines.feed(frame(b"and more\n")) == ["2026-11-22T03:19:04.000Z out and more"]
     lines.feed(frame(b"without an end"))
     assert lines.rest() == ["without an end"]
     assert lines.rest() == []
@@ -53,4 +53,4 @@ def test_however_it_is_cut_the_lines_are_the_same(said: list[tuple[int, str]], d
         step = dice.randint(1, 40)  # type: ignore[attr-defined]
         seen += lines.feed(whole[at : at + step])
         at += step
-    assert seen == [f"2026-11-22T03:19:04Z {text}"[:LONGEST] for _, text in said]
+    assert seen == [f"2026-11-22T03:19:04.000Z {text}"[:LONGEST] for _, text in said]

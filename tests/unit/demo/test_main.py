@@ -21,10 +21,12 @@ from app.cli import main
 from app.client.api import ApiError, BrokerClient
 from app.client.broker_file import main_url, process_runs, read_token, running_broker
 from app.client.process import EmbeddedBroker
+from app.client.snapshot import read_board
 from app.contract import BUILT_IN_TYPES
 from app.demo.cast import CAST
+from app.demo.desks import DESKS
 from app.demo.house import Place
-from app.demo.main import _nats_of
+from app.demo.main import SERVE_OPTIONS, _nats_of
 from tests.fakes.broker import BrokerProcess
 
 LIVING_WITHIN = 10.0
@@ -134,9 +136,63 @@ async def test_a_living_board_in_ten_seconds_and_nothing_left(demo: Start, tmp_p
     assert running_broker(folder) is None
 
 
+async def test_desktops_are_on_the_board_and_end_with_the_demo_however_it_ends(demo: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    one = demo("--headless", "--publishers", "0", "--data-dir", str(folder))
+    line = await one.ready()
+
+    async def drains_and_sleeps() -> bool:
+        board = await read_board(line["main"], read_token(folder))
+        states = [row.state for row in board.desktops.values()]
+        return (
+            {row.status for row in board.agents.values()} == {"online", "draining"}
+            and states.count("running") == len(DESKS) - 1
+            and states.count("hibernated") == 1
+        )
+
+    await until(drains_and_sleeps)
+    assert sum("Xvnc" in line for line in left_in(folder / "agents")) == len(DESKS)
+    one.process.kill()
+
+    async def nothing() -> bool:
+        return not left_in(folder / "agents")
+
+    await until(nothing)
+    broker = EmbeddedBroker(folder)
+    await broker.start()
+    await broker.stop()
+
+
+async def test_simulated_agents_come_with_sessions_on_them(demo: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    one = demo("--headless", "--publishers", "0", "--agents", "4", "--no-desktops", "--data-dir", str(folder))
+    line = await one.ready()
+
+    async def filled() -> bool:
+        board = await read_board(line["main"], read_token(folder))
+        simulated = [row for row in board.agents.values() if row.metadata.get("simulated")]
+        running = [row for row in board.desktops.values() if row.template == "simulated" and row.state == "running"]
+        return len(simulated) == 4 and len(running) == 40
+
+    await until(filled)
+    code, _, err = await one.end()
+    assert code == 0
+    assert "Traceback" not in err
+    assert left_in(folder) == []
+
+
+async def test_simulated_agents_go_to_no_other_broker_without_its_key(
+    broker_process: BrokerProcess, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLBOARD_DATA_DIR", str(tmp_path / "another"))
+    code = await asyncio.to_thread(main, ["demo", "--broker", broker_process.url, "--agents", "2"])
+    assert code == 2
+    assert "CALLBOARD_AGENT_KEY" in capsys.readouterr().err
+
+
 async def test_the_venue_survives_a_kill_of_its_broker(demo: Start, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    one = demo("--headless", "--publishers", "4", "--data-dir", str(folder))
+    one = demo("--headless", "--publishers", "4", "--no-desktops", "--data-dir", str(folder))
     line = await one.ready()
     async with BrokerClient(line["main"]) as client:
         before = await until(lambda: _all(client, 4))
@@ -174,7 +230,7 @@ async def _all(client: BrokerClient, count: int) -> Any:
 
 
 async def test_more_publishers_than_the_cast_has(demo: Start, tmp_path: Path) -> None:
-    one = demo("--headless", "--publishers", "120", "--data-dir", str(tmp_path / "demo"))
+    one = demo("--headless", "--publishers", "120", "--no-desktops", "--data-dir", str(tmp_path / "demo"))
     line = await one.ready()
     async with BrokerClient(line["main"]) as client:
         streams = await until(lambda: _all(client, 120))
@@ -246,7 +302,7 @@ async def test_beside_the_window_and_gone_with_it(tmp_path: Path, monkeypatch: p
     seen: list[str] = []
 
     async def look() -> int:
-        broker = EmbeddedBroker(folder, options=("--port", "0", "--nats-port", "0"))
+        broker = EmbeddedBroker(folder, options=SERVE_OPTIONS)
         state = await broker.start()
         assert state.url is not None
         async with BrokerClient(state.url) as client:
@@ -257,7 +313,7 @@ async def test_beside_the_window_and_gone_with_it(tmp_path: Path, monkeypatch: p
         assert arguments == {
             "broker": None,
             "data_dir": folder,
-            "serve_options": ("--port", "0", "--nats-port", "0"),
+            "serve_options": SERVE_OPTIONS,
             "demo": True,
         }
         return asyncio.run(look())
@@ -265,7 +321,7 @@ async def test_beside_the_window_and_gone_with_it(tmp_path: Path, monkeypatch: p
     module = types.ModuleType("app.ui.main")
     module.main = console  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "app.ui.main", module)
-    arguments = ["demo", "--publishers", "5", "--data-dir", str(folder)]
+    arguments = ["demo", "--publishers", "5", "--no-desktops", "--data-dir", str(folder)]
     assert await asyncio.to_thread(main, arguments) == 5
     assert sorted(seen) == sorted(part.name for part in CAST[:5])
     assert left_in(folder) == []
@@ -278,7 +334,7 @@ async def test_a_window_that_closes_while_its_broker_starts_leaves_none(
     folder = tmp_path / "demo"
 
     async def look() -> int:
-        broker = EmbeddedBroker(folder, options=("--port", "0", "--nats-port", "0"))
+        broker = EmbeddedBroker(folder, options=SERVE_OPTIONS)
         starting = asyncio.ensure_future(broker.start())
         async with asyncio.timeout(10):
             while broker._child is None:
@@ -316,7 +372,7 @@ def console(**arguments):
 module.main = console
 sys.modules["app.ui.main"] = module
 from app.cli import main
-main(["demo", "--publishers", "3", "--data-dir", sys.argv[1]])
+main(["demo", "--publishers", "3", "--no-desktops", "--data-dir", sys.argv[1]])
 """
 
 
