@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from app.errors import CallboardError, Invalid, NotFound, Unavailable
-from app.server.dialects.streamspace.errors import TABLE, refuse, refuse_request, render, request_name, rfc3339
+from app.server.dialects.streamspace.errors import (
+    INTERNAL,
+    TABLE,
+    refuse,
+    refuse_request,
+    render,
+    request_name,
+    rfc3339,
+)
 
 SEED = {
     "AUTH_INVALID_CREDENTIALS": 401,
@@ -106,3 +114,9 @@ def test_a_401_says_how_to_authenticate() -> None:
 
 def test_ss_1_times_are_whole_seconds_in_utc() -> None:
     assert rfc3339(1763808300.987) == "2025-11-22T10:45:00Z"
+
+
+def test_ss_37_every_status_of_the_document_but_422() -> None:
+    """200 to 204 are operations' (``test_streamspace_docs.py``); 422 is never sent, since two other places say 400."""
+    errors = {kind.status for kind in TABLE.values()} | {INTERNAL.status}
+    assert {400, 401, 403, 404, 409, 429, 500, 503} == errors - {405, 413}
