@@ -28,6 +28,7 @@ from app.ui.pages.settings.section import Section
 from app.ui.pages.settings.types import TypesSection
 from app.ui.shot_fleet_scenes import FLEET_SCENES
 from app.ui.shot_venue import NOW, many_streams, session_id, stream_id
+from app.ui.shot_viewer_scenes import VIEWER_SCENES
 
 if TYPE_CHECKING:
     from app.ui.shots import Studio
@@ -410,5 +411,5 @@ SCENES: dict[str, Scene] = {
     "panel-export": Scene(export),
     "panel-quit": Scene(leaving),
     "keys": Scene(keys),
-    **{name: Scene(play, theme) for name, (play, theme) in FLEET_SCENES.items()},
+    **{name: Scene(play, theme) for name, (play, theme) in (FLEET_SCENES | VIEWER_SCENES).items()},
 }

@@ -16,7 +16,10 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QWidget
 
 WIDTH, HEIGHT = 1600, 1000
 SETTLE_TURNS = 12
@@ -74,7 +77,7 @@ def render(app: Any, theme: str, play: Callable[[Studio], None], path: Path) -> 
         studio = Studio(app, theme, Path(folder))
         play(studio)
         studio.settle()
-        picture = studio.window.grab()
+        picture = studio.front.grab()
         if not picture.save(str(path)):
             raise OSError(f"{path} could not be written")
         studio.close()
@@ -117,6 +120,8 @@ class Studio:
         dressed.apply(app)
         self.window = MainWindow(dressed)
         self.window.resize(WIDTH, HEIGHT)
+        self.front: QWidget = self.window
+        """What the picture shows."""
         self.actions = Actions(UndoStack())
         self.context = Context(
             store=self.store,
@@ -196,6 +201,8 @@ class Studio:
         self.actions.cancel_all()
         for page in self.window.pages.values():
             page.deactivate()
+        if self.front is not self.window:
+            self.front.close()
         self.window.closing = lambda: True
         self.window.close()
         self.window.deleteLater()

@@ -67,6 +67,14 @@ class Thumbnails:
         """Other tiles are seen now."""
         self._wake.set()
 
+    def keep(self, session_id: str, image: QImage) -> Shot:
+        """Show this picture from now on."""
+        shot = self._shots[session_id] = Shot(image, at=time.monotonic())
+        self._shots.move_to_end(session_id)
+        while len(self._shots) > KEPT:
+            self._shots.popitem(last=False)
+        return shot
+
     async def run(self) -> None:
         """Ask for pictures until cancelled."""
         while True:
@@ -89,9 +97,6 @@ class Thumbnails:
     async def _fetch(self, session_id: str) -> None:
         client = self._context.client
         shot = self._shots.setdefault(session_id, Shot(QImage()))
-        self._shots.move_to_end(session_id)
-        while len(self._shots) > KEPT:
-            self._shots.popitem(last=False)
         try:
             if client is None:
                 raise CallboardError("no broker is connected")
@@ -101,7 +106,7 @@ class Thumbnails:
         except CallboardError as error:
             shot.trouble = error.message
         else:
-            shot.image, shot.at, shot.trouble = image, time.monotonic(), ""
+            shot = self.keep(session_id, image)
         shot.due = time.monotonic() + EVERY
         self._changed(session_id)
 

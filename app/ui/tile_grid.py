@@ -26,7 +26,8 @@ from PySide6.QtWidgets import QAbstractScrollArea, QFrame
 from app.models.states import State
 from app.ui.theme import Theme
 
-TILE = QSize(280, 158)
+NARROWEST = 260
+SHAPE = 9 / 16
 FOOT = 40
 GAP = 12
 FADED = 0.28
@@ -96,23 +97,31 @@ class TileGrid(QAbstractScrollArea):
 
     @property
     def _columns(self) -> int:
-        return max(1, (self.viewport().width() - GAP) // (TILE.width() + GAP))
+        return max(1, (self.viewport().width() - GAP) // (NARROWEST + GAP))
+
+    @property
+    def _size(self) -> QSize:
+        """Of one picture: tiles share the width."""
+        width = (self.viewport().width() - GAP) // self._columns - GAP
+        return QSize(width, round(width * SHAPE))
 
     def _rect(self, number: int) -> QRect:
         row, column = divmod(number, self._columns)
-        x = GAP + column * (TILE.width() + GAP)
-        y = GAP + row * (TILE.height() + FOOT + GAP) - self.verticalScrollBar().value()
-        return QRect(x, y, TILE.width(), TILE.height() + FOOT)
+        size = self._size
+        x = GAP + column * (size.width() + GAP)
+        y = GAP + row * (size.height() + FOOT + GAP) - self.verticalScrollBar().value()
+        return QRect(x, y, size.width(), size.height() + FOOT)
 
     def _at(self, point: QPoint) -> str:
         return next((one for number, one in enumerate(self.ids) if self._rect(number).contains(point)), "")
 
     def _measure(self) -> None:
         rows = -(-len(self.ids) // self._columns)
-        whole = GAP + rows * (TILE.height() + FOOT + GAP)
+        height = self._size.height()
+        whole = GAP + rows * (height + FOOT + GAP)
         bar = self.verticalScrollBar()
         bar.setPageStep(self.viewport().height())
-        bar.setSingleStep(TILE.height() // 2)
+        bar.setSingleStep(height // 2)
         bar.setRange(0, max(0, whole - self.viewport().height()))
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -136,10 +145,10 @@ class TileGrid(QAbstractScrollArea):
 
     def _paint(self, painter: QPainter, rect: QRect, tile: Tile) -> None:
         theme = self._theme()
-        picture = QRect(rect.topLeft(), TILE)
+        picture = rect.adjusted(0, 0, 0, -FOOT)
         painter.fillRect(picture, theme.color("strip"))
         if tile.image is not None and not tile.image.isNull():
-            size = tile.image.size().scaled(TILE, Qt.AspectRatioMode.KeepAspectRatio)
+            size = tile.image.size().scaled(picture.size(), Qt.AspectRatioMode.KeepAspectRatio)
             place = QRect(QPoint(0, 0), size)
             place.moveCenter(picture.center())
             painter.setOpacity(FADED if tile.faded else 1.0)

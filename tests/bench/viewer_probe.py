@@ -38,7 +38,7 @@ WATCH = """(() => {
 async def main(url: str, token: str, folder: Path, presses: int, openings: int) -> dict[str, Any]:
     client = BrokerClient(url, token, "bench")
     seat = Seat(folder, client)
-    feed = FeedClient(url, token, lambda message: seat.store.receive(message) and None,
+    feed = FeedClient(url, token, seat.hear,
                       lambda link: seat.store.set_link(link.state, link.since, link.text))  # fmt: skip
     seat.spawn(feed.run(), "feed")
     await until(lambda: any(one.status == "online" for one in seat.store.agents.values()), "the agent is there")

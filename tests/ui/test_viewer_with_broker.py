@@ -59,7 +59,7 @@ async def house(folder: Path) -> AsyncIterator[House]:
     token = (folder / "data" / "console.token").read_text().strip()
     client = BrokerClient(url, token, "Kim")
     seat = Seat(folder, client)
-    feed = FeedClient(url, token, lambda message: seat.store.receive(message) and None,
+    feed = FeedClient(url, token, seat.hear,
                       lambda link: seat.store.set_link(link.state, link.since, link.text))  # fmt: skip
     seat.spawn(feed.run(), "feed")
     try:

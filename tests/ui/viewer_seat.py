@@ -11,7 +11,7 @@ from PySide6.QtCore import QEvent, QObject, QPointF, Qt
 from PySide6.QtGui import QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QApplication
 
-from app.contract import ViewerMode
+from app.contract import FeedMessage, ViewerMode
 from app.models.store import Store
 from app.models.undo import UndoStack
 from app.ui.actions import Actions
@@ -66,6 +66,10 @@ class Seat:
         self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failures.append(error)
+
+    def hear(self, message: FeedMessage) -> None:
+        """What a feed says."""
+        self.store.receive(message)
 
     def toast(self, text: str, *, undo: Any = None, tone: str = "info") -> None:
         self.said.append(text)

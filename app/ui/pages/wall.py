@@ -193,7 +193,7 @@ class WallPage(Page):
         elif runs and shot is not None and time.monotonic() - shot.at > OLD:
             note = f"{age_text(time.monotonic() - shot.at)} old"
         viewers = len(store.viewers_of(session_id))
-        looks = f"{viewers} look{'s' if viewers == 1 else ''}" if viewers else ""
+        looks = f"{viewers} viewer{'' if viewers == 1 else 's'}" if viewers else ""
         line = ", ".join(part for part in (plain(row.user), plain(row.agent_id or ""), looks) if part)
         image = shot.image if shot is not None else None
         return Tile(row.id, plain(row.name), line, state, image, note, faded=bool(note) and note != "…")
