@@ -23,7 +23,7 @@ from app.agent.limits import Confinement, Means, SoftMeans, Wanted
 from app.agent.local_folder import LocalFolder
 from app.agent.local_load import Samples
 from app.agent.platform import AgentFailure, EventListener, FailureCode, RfbAddress, UnixAddress
-from app.agent.session import Record, Session
+from app.agent.session import READY_WITHIN, Record, Session, utc_now
 from app.agent_protocol import AgentLoad, Capacity, HeldSession, SessionEvent
 from app.errors import ConfigError
 from app.logs import get_logger
@@ -54,6 +54,8 @@ class LocalPlatform:
         self._state_id = state_id
         self._log_limit = memory_bytes(self._settings.log_limit)
         self._sessions: dict[str, Session] = {}
+        self._leaving: dict[str, Session] = {}
+        """Ended sessions whose folder is still there."""
         self._means: Means = SoftMeans()
         self._samples = Samples()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,8 +104,8 @@ class LocalPlatform:
             session.confinement = self._confinement(session)
         except AgentFailure as failure:
             log.warning("limits of a session cannot be found again", session=session.id, error=failure.message)
-        if record.state == "starting" and record.kept:
-            self._put_to_sleep(session)
+        if record.state == "starting":
+            await self._finish_start(session)
         stopped = record.state == "hibernated" and not record.frozen
         alive = record.state in ("running", "hibernated") and session.adopt(self._gone(session))
         if not stopped and not alive:
@@ -117,10 +119,26 @@ class LocalPlatform:
                 await session.confinement.freezer.thaw()  # the agent ended between freezing it and writing that down
         log.info("session adopted", session=session.id, state=record.state)
 
+    async def _finish_start(self, session: Session) -> None:
+        """A start that the agent did not live to see the end of: the supervisor goes on with it, so it counts.
+
+        Begun again, its program would have run twice.
+        """
+        record = session.record
+        if await session.comes_up(READY_WITHIN):
+            record.state, record.frozen, record.started_at = "running", False, utc_now()
+            record.limits = session.confinement.name if session.confinement is not None else ""
+            session.write()
+        elif record.kept:
+            self._put_to_sleep(session)
+
     # Verbs -------------------------------------------------------------------------------------------------------
 
     async def run(self, session_id: str, data: dict[str, Any], generation: int) -> dict[str, Any]:
         """Start a session, or find it running."""
+        leaving = self._leaving.get(session_id)
+        if leaving is not None:
+            await leaving.cleared.wait()
         known = self._sessions.get(session_id)
         if known is not None:
             if known.record.generation > generation:
@@ -277,9 +295,15 @@ class LocalPlatform:
 
     async def _clear(self, session: Session) -> None:
         """Nothing of a session stays but its log and, where it persists, its home."""
+        self._leaving[session.id] = session
         session.sweep()
-        await asyncio.to_thread(self._folder.keep_log, session)
-        await session.remove()
+        try:
+            await asyncio.to_thread(self._folder.keep_log, session)
+            await session.remove()
+        finally:
+            session.cleared.set()
+            if self._leaving.get(session.id) is session:
+                del self._leaving[session.id]
 
     def _gone(self, session: Session) -> Callable[[], None]:
         """What to do when a supervisor ends without being asked to: its program did, or something went wrong."""
@@ -291,7 +315,7 @@ class LocalPlatform:
             self._tell(session, "oom", "the session used more memory than it may", "OUT_OF_MEMORY")
             code = "OUT_OF_MEMORY"
         log.info("session ended by itself", session=session.id, why=text)
-        self._sessions.pop(session.id, None)
+        self._leaving[session.id] = self._sessions.pop(session.id, session)
         self._tell(session, "exited", text, code)
         self._spawn(self._clear(session))
 
@@ -387,8 +411,10 @@ class LocalPlatform:
         }
 
     def _log_of(self, session_id: str) -> Path:
-        session = self._sessions.get(session_id)
-        return session.log if session is not None else self._folder.ended_log(session_id)
+        session = self._sessions.get(session_id) or self._leaving.get(session_id)
+        if session is not None and session.log.exists():
+            return session.log
+        return self._folder.ended_log(session_id)
 
 
 def owner_of(record: Record) -> tuple[str, str]:

@@ -30,6 +30,7 @@ from app.paths import write_private
 MARKER = "CALLBOARD_SESSION"
 """In the environment of every process of a session: ``<state folder's id>:<session id>``."""
 READY_WITHIN = 30.0
+LOOK_EVERY = 0.02
 LAST_WAIT = 5.0
 """Seconds beyond a grace until a supervisor that does not end is ended."""
 DISPLAYS = Path("/tmp/.X11-unix")  # noqa: S108 - where X servers keep their sockets
@@ -85,6 +86,8 @@ class Session:
         self.gone = asyncio.Event()
         """Set when there is no supervisor."""
         self.gone.set()
+        self.cleared = asyncio.Event()
+        """Set when the folder of an ended session is gone."""
         self._pid = 0
         self._forget: Callable[[], None] = lambda: None
         self._on_gone: Callable[[], None] = lambda: None
@@ -157,7 +160,17 @@ class Session:
             text = str(said.get("error") or "the session's supervisor ended before the desktop was ready")
             raise AgentFailure(text, str(said.get("code") or FailureCode.PROVISIONING))
         self.display = int(said["display"])
-        self.record.started_at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self.record.started_at = utc_now()
+
+    async def comes_up(self, within: float) -> bool:
+        """Whether a start that an earlier agent began has come to its end, or does so now, and the desktop is there."""
+        deadline = asyncio.get_running_loop().time() + within
+        while (life := self.life()) is None or life.state == "starting":
+            lives = life.alive if life is not None else bool(processes.marked(MARKER, self.marker))
+            if not lives or asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(LOOK_EVERY)
+        return life.alive and life.display is not None
 
     def adopt(self, on_gone: Callable[[], None]) -> bool:
         """Take over a supervisor that an earlier agent started; False when it does not run."""
@@ -259,6 +272,11 @@ def spawn(folder: Path, wrap: list[str], marker: str, told: int) -> int:
     finally:
         os.close(log)
         os.close(nothing)
+
+
+def utc_now() -> str:
+    """RFC 3339, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def write_quickly(path: Path, data: bytes) -> None:
