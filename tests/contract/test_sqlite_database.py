@@ -79,6 +79,26 @@ class TestSqliteDatabase(DatabaseSuite):
             await connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
         await database.set_setting("big", "x" * 100_000)
 
+    async def test_its_end_waits_for_what_is_under_way(self, database: Database) -> None:
+        begun, ends = asyncio.Event(), asyncio.Event()
+
+        async def work(_connection: object) -> int:
+            begun.set()
+            await ends.wait()
+            return 7
+
+        writing = asyncio.ensure_future(database.write(work))
+        await begun.wait()
+        stopping = asyncio.ensure_future(database.stop())
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        with pytest.raises(Unavailable, match="closed"):
+            await database.types()
+        ends.set()
+        await stopping
+        assert writing.done()
+        assert await writing == 7
+
     async def test_after_its_end_it_opens_no_connection(self, database: Database) -> None:
         await database.stop()
         with pytest.raises(Unavailable, match="closed"):

@@ -9,8 +9,9 @@ connection of its own; readers have others and never wait behind it. Every call 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -76,6 +77,9 @@ class Database:
         self.dialect = self._writer.dialect.name
         self._turn = asyncio.Lock()
         self._stopped = False
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def start(self) -> None:
         """Bring the schema up to date. Raises ``ConfigError`` when it is newer or the file is no database."""
@@ -89,8 +93,11 @@ class Database:
             raise
 
     async def stop(self) -> None:
-        """Close every connection."""
+        """Let what is under way end, then close every connection; one that is in use would be left behind."""
         self._stopped = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TIME_LIMIT):
+                await self._idle.wait()
         await self._reader.dispose()
         await self._writer.dispose()
 
@@ -219,9 +226,9 @@ class Database:
 
     async def read(self, statement: Select[Any]) -> list[dict[str, Any]]:
         """Rows of a statement; for the stores beside this one. Raises ``Unavailable``."""
-        self._require_running()
-        async with _limited("read"), self._reader.connect() as connection:
-            return [dict(row) for row in (await connection.execute(statement)).mappings()]
+        with self._using():
+            async with _limited("read"), self._reader.connect() as connection:
+                return [dict(row) for row in (await connection.execute(statement)).mappings()]
 
     async def execute(self, statement: Any) -> int:
         """Run one statement in a transaction of its own; how many rows it moved."""
@@ -233,14 +240,23 @@ class Database:
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run ``work`` in one transaction. Raises ``Unavailable``, and ``IntegrityError`` as the database does."""
-        self._require_running()
-        async with _limited("written"), self._turn, self._writer.begin() as connection:
-            return await work(connection)
+        with self._using():
+            async with _limited("written"), self._turn, self._writer.begin() as connection:
+                return await work(connection)
 
-    def _require_running(self) -> None:
+    @contextmanager
+    def _using(self) -> Iterator[None]:
         """A disposed engine would quietly connect again, and its thread keep the process."""
         if self._stopped:
             raise Unavailable("the database is closed")
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
 
 @asynccontextmanager
