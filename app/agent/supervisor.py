@@ -128,7 +128,10 @@ class Waiting:
 
     def go(self, display: int) -> str:
         """Let it become its program; why it could not, or nothing."""
-        os.write(self._gate, str(display).encode())
+        try:
+            os.write(self._gate, str(display).encode())
+        except OSError:
+            pass  # it has ended, and said why
         os.close(self._gate)
         said = b""
         while part := os.read(self._failed, 4096):
@@ -166,8 +169,8 @@ class Supervisor:
         self._poll = select.poll()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
-        self._asked = False
-        signal.signal(signal.SIGTERM, self._on_term)
+        self._asked: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: self._asked.append(number))
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for name in ("SIGINT", "SIGHUP"):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -180,14 +183,14 @@ class Supervisor:
         for source in (self._shown, self._chatter, self._wake, *outputs):
             self._poll.register(source, select.POLLIN)
         deadline = time.monotonic() + START_WITHIN
-        while self._alive():
+        while self._stop_at is None or descendants(os.getpid()):
             for source, _ in self._poll.poll(self._patience(deadline)):
                 self._on_readable(source)
             self._reap()
             if not self._told and time.monotonic() > deadline:
                 self._end(f"the display server was not ready within {START_WITHIN:.0f} s", grace=0, cause="display")
             if self._asked:
-                self._asked = False
+                self._asked.clear()
                 self._end("stopped", grace=self._grace(), cause="asked")
             self._step()
         self._write_state("ended")
@@ -239,9 +242,6 @@ class Supervisor:
         self._write_state("running", display=number)
         self._told = True
         self._tell({"display": number})
-
-    def _on_term(self, *_: object) -> None:
-        self._asked = True
 
     def _grace(self) -> float:
         """How long the one who asked for the end wants to wait; written beside the log before the signal."""
@@ -300,12 +300,6 @@ class Supervisor:
         elif now >= self._kill_at:
             signal_all(descendants(os.getpid()), SIGKILL)
 
-    def _alive(self) -> bool:
-        """Whether anything is left to look after."""
-        if self._stop_at is None:
-            return True
-        return bool(descendants(os.getpid()))
-
     def _write_state(self, state: str, **more: object) -> None:
         import json
 
@@ -326,7 +320,7 @@ class Supervisor:
             os.write(1, json.dumps(answer).encode() + b"\n")
         except OSError:
             pass
-        detach(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)
 
 
 def become(command: list[str], spec: dict[str, Any], into: int, fail: int, gate: int) -> None:
@@ -417,13 +411,6 @@ def ended_in_words(code: int) -> str:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
-
-
-def detach(number: int) -> None:
-    """Point a standard stream at nothing."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, number)
-    os.close(nothing)
 
 
 def hold(path: str) -> bool:

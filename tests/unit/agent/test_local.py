@@ -106,6 +106,12 @@ async def test_an_end_by_force_waits_for_nothing(local: Local) -> None:
 async def test_a_program_that_ends_ends_its_session_and_says_how(local: Local) -> None:
     platform = await local()
     await platform.run("s1", start_data(["sh", "-c", "echo goodbye; exit 7"]), 4)
+    asked: list[asyncio.Task[str]] = []
+    platform.on_event = lambda event: asked.append(asyncio.ensure_future(lines_of(platform, "s1")))
+    await until(lambda: asked)
+    assert "goodbye" in await asked[0]  # who hears of the end may ask for the log at once
+    await platform.run("s1", start_data(["sh", "-c", "echo goodbye; exit 7"]), 4)
+    platform.on_event = local.events.append
     await until(lambda: local.events)
     event = local.events[0]
     assert (event.session_id, event.event, event.generation, event.code) == ("s1", "exited", 4, "PROGRAM_FAILED")
