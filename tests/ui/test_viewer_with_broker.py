@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import shiboken6
+from PySide6.QtCore import QUrl
 
 from app.client.api import BrokerClient
 from app.client.feed import FeedClient
@@ -18,6 +23,7 @@ from tests.ui.viewer_seat import Seat, shows
 from tests.ui.vnc_house import SCRIPT, until
 
 TEMPLATE = "typed-colour"
+PASSWORD = "a very long one"
 
 
 @dataclass
@@ -52,7 +58,7 @@ def _is(row: DesktopRow | None, state: str) -> bool:
 async def house(folder: Path) -> AsyncIterator[House]:
     """A broker process with the agent of this machine, and a console's parts that follow it."""
     process = BrokerProcess(
-        folder / "data", options=("--local-agent", "auto"), environ={"CALLBOARD_ADMIN_PASSWORD": "a very long one"}
+        folder / "data", options=("--local-agent", "auto"), environ={"CALLBOARD_ADMIN_PASSWORD": PASSWORD}
     )
     await asyncio.to_thread(process.start)
     url = str(process.line["main"])
@@ -138,6 +144,72 @@ async def test_a_desktop_is_looked_at_worked_in_kicked_frozen_and_woken(tmp_path
         control.link.reconnect()
         await until(lambda: "opens again in" in control.banner.text, "refused for a minute, in words")
         assert view.is_connected, "the session and who else looks go on"
+
+
+async def test_a_browser_gets_the_same_page_and_its_token_out_of_sight(tmp_path: Path) -> None:
+    async with house(tmp_path) as here:
+        one = await here.desktop()
+        await here.seat.desk.engine()
+        browser = Browser()
+        try:
+            base = here.client.base_url
+            body = {"username": "admin", "password": PASSWORD}
+            token = json.loads(await here.client.call("POST", "/api/v1/auth/login", body=body))["token"]
+            browser.page.load(QUrl(f"{base}/vnc-viewer/{one}?mode=view#token={token}"))
+            await until(lambda: browser.says("viewer.framed === true && viewer.viewOnly"), "the picture")
+            assert await browser.ask("location.href") == f"{base}/vnc-viewer/{one}?mode=view"
+            assert await browser.ask("document.getElementById('mode').textContent") == "VIEW ONLY"
+            assert await browser.ask("history.length") <= 2
+            (viewer,) = here.seat.store.viewers_of(one).values()
+            assert (viewer.user, viewer.mode) == ("admin", "view")
+
+            browser.page.load(QUrl(f"{base}/vnc-viewer/{one}"))
+            await until(lambda: browser.says("document.getElementById('ask')?.hidden === false"), "it asks for a login")
+            fill = "document.getElementById('{}').value = {}"
+            for field, text in (("user", "admin"), ("password", "wrong password")):
+                await browser.ask(f"({fill.format(field, json.dumps(text))}, 1)")
+            await browser.ask("(document.getElementById('ask').requestSubmit(), 1)")
+            await until(lambda: browser.says("/Invalid/.test(document.getElementById('ask-words').textContent)"), "no")
+            await browser.ask(f"({fill.format('password', json.dumps(PASSWORD))}, 1)")
+            await browser.ask("(document.getElementById('ask').requestSubmit(), 1)")
+            await until(lambda: browser.says("viewer.framed === true && !viewer.viewOnly"), "logged in, with control")
+
+            await here.client.fleet.set_state(one, "hibernated")
+            shown = "document.getElementById('banner').hidden ? '' : document.getElementById('words').textContent"
+            await until(lambda: browser.says(f"/hibernated/.test({shown})"), "frozen, in words")
+        finally:
+            browser.close()
+
+
+class Browser:
+    """A page that is no console's: no channel, a profile of its own."""
+
+    def __init__(self) -> None:
+        from PySide6.QtWebEngineCore import QWebEnginePage, QWebEngineProfile
+        from PySide6.QtWebEngineWidgets import QWebEngineView
+
+        self.profile = QWebEngineProfile()
+        self.page = QWebEnginePage(self.profile)
+        self.view = QWebEngineView()
+        self.view.setPage(self.page)
+        self.view.resize(800, 600)
+        self.view.show()
+
+    async def ask(self, expression: str) -> Any:
+        """The value of an expression on the page."""
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.page.runJavaScript(f"JSON.stringify({expression})", 0, answer.set_result)
+        return json.loads(await answer or "null")
+
+    async def says(self, expression: str) -> bool:
+        """Whether the page, if it is loaded so far, says yes."""
+        return bool(await self.ask(f"(() => {{ try {{ return {expression}; }} catch {{ return false; }} }})()"))
+
+    def close(self) -> None:
+        """In the order that the engine survives."""
+        self.view.close()
+        for part in (self.page, self.view, self.profile):
+            shiboken6.delete(part)
 
 
 def _has_picture(wall: WallPage, session_id: str) -> bool:
