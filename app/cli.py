@@ -290,15 +290,6 @@ def _machine_key(broker: str, folder: Path) -> str | None:
     return read_agent_key(folder) if runs_here(broker) else None
 
 
-@cli.command(hidden=True)
-@click.argument("folder")
-def supervise(folder: str) -> None:
-    """The supervisor of one desktop session; an agent of a packaged Callboard starts it."""
-    from app.agent.main import supervise as run
-
-    raise click.exceptions.Exit(run(folder))
-
-
 # -- what the commands share -----------------------------------------------------------------------------------
 
 
