@@ -340,7 +340,8 @@ class LocalPlatform:
         while True:
             await asyncio.sleep(WATCH_EVERY)
             try:
-                await self._look()
+                if any(one.confinement is not None and one.confinement.memory for one in self._sessions.values()):
+                    await self._look()  # where the kernel watches, a look with each heartbeat is enough
                 self._watch_memory()
                 if time.monotonic() - swept >= SWEEP_EVERY:
                     swept = time.monotonic()

@@ -51,7 +51,7 @@ class Samples:
         async with self._one:
             if time.monotonic() - self._taken < FRESH and supervisors.keys() <= self._samples.keys():
                 return
-            used = await asyncio.to_thread(lambda: {one: use_of(pid) for one, pid in supervisors.items()})
+            used = await asyncio.to_thread(use_of, supervisors)
             now = self._taken = time.monotonic()
             for session_id, (seconds, memory) in used.items():
                 before = self._samples.get(session_id)

@@ -57,24 +57,38 @@ def kill_all(pids: Iterable[int]) -> int:
     return len(targets)
 
 
-def use_of(root: int) -> tuple[float, int]:
-    """What everything below ``root`` uses: CPU seconds so far (of what lives now), bytes of proportional memory."""
-    seconds, memory = 0.0, 0
-    for pid in descendants(root):
-        try:
-            fields = stat_of(pid)
-            memory += pss(pid)
-        except OSError:
-            continue
-        seconds += (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) / TICKS
-    return seconds, memory
+def use_of(roots: dict[str, int]) -> dict[str, tuple[float, int]]:
+    """What everything below each process uses: CPU seconds so far (of what lives now), bytes of proportional memory.
+
+    One scan for all, since each session's own would cost as much as the whole machine has processes.
+    """
+    ticks: dict[int, int] = {}
+    children: dict[int, list[int]] = {}
+    for name in os.listdir(PROC):
+        if name.isdigit():
+            try:
+                fields = stat_of(int(name))
+            except OSError:
+                continue  # it ended meanwhile
+            children.setdefault(int(fields[1]), []).append(int(name))
+            ticks[int(name)] = sum(int(field) for field in fields[11:15])
+    used: dict[str, tuple[float, int]] = {}
+    for key, root in roots.items():
+        below = list(children.get(root, ()))
+        for pid in below:
+            below.extend(children.get(pid, ()))
+        used[key] = sum(ticks[pid] for pid in below) / TICKS, sum(pss(pid) for pid in below)
+    return used
 
 
 def pss(pid: int) -> int:
-    """A process's own share of memory in bytes. Raises ``OSError``."""
-    for line in (PROC / str(pid) / "smaps_rollup").read_bytes().splitlines():
-        if line.startswith(b"Pss:"):
-            return int(line.split()[1]) * 1024
+    """A process's own share of memory in bytes; nothing for one that ended."""
+    try:
+        for line in (PROC / str(pid) / "smaps_rollup").read_bytes().splitlines():
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        return 0
     return 0
 
 
