@@ -8,6 +8,7 @@ everything still running. Whatever an operator does on the board in between, the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import secrets
@@ -62,12 +63,13 @@ class Rack:
     def __init__(self, name: str, data_dir: Path) -> None:
         self.name = name
         self._data_dir = data_dir
+        self._state_dir = data_dir / "agents" / name
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, place: Place) -> None:
         """Be an agent of the broker at ``place``."""
         command = [*broker_command(), "agent", "--platform", "local", "--broker", place.url, "--agent-id", self.name]
-        command += ["--state-dir", str(self._data_dir / "agents" / self.name), "--max-sessions", str(PLACES)]
+        command += ["--state-dir", str(self._state_dir), "--max-sessions", str(PLACES)]
         command += ["--end-sessions", "--parent", str(os.getpid()), "--log-level", "warning"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOARD_")}
         key = read_agent_key(self._data_dir) or ""
@@ -99,6 +101,16 @@ class Rack:
         except subprocess.TimeoutExpired:
             process.kill()
             await asyncio.to_thread(process.wait)
+            await asyncio.to_thread(self._end_left)
+
+    def _end_left(self) -> None:
+        """Ask the supervisors of sessions to end them, as the agent had no time to."""
+        import psutil
+
+        for one in psutil.process_iter(["cmdline"]):
+            if any(word.startswith(str(self._state_dir)) for word in one.info["cmdline"] or ()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.terminate()
 
     @property
     def lives(self) -> bool:

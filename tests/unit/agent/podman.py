@@ -36,8 +36,11 @@ case "$TEST" in
   hog) sleep 0.3; while [ ! -e "$HOME/leave" ]; do sleep 0.05; done; exec tail /dev/zero ;;
   talk) n=0; while :; do n=$((n+1)); echo "line $n"; sleep 0.1; done ;;
 esac
-while :; do sleep 0.1; done
+turns=3000; while [ $turns -gt 0 ]; do turns=$((turns - 1)); sleep 0.1; done
 """
+"""Ends by itself after some minutes: a test run that is killed leaves nothing for long."""
+IDLE = 120
+"""Seconds without a call after which the engine's service ends, for the same reason."""
 STARTS_WITHIN = 20.0
 
 
@@ -70,7 +73,7 @@ class Podman:
         """Serve the API."""
         self.socket.unlink(missing_ok=True)
         with (self.folder / "service.log").open("ab") as log:
-            command = ["podman", *self._options, "system", "service", "--time=0", self.url]
+            command = ["podman", *self._options, "system", "service", f"--time={IDLE}", self.url]
             self._service = subprocess.Popen(command, stdout=log, stderr=log)
         end = time.monotonic() + STARTS_WITHIN
         while not self.socket.is_socket():

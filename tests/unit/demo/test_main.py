@@ -61,8 +61,19 @@ class Demo:
         return self.process.returncode, out, err
 
 
+def end_left(folder: Path) -> None:
+    """End what a failed test left: processes that name the folder, and whatever they started."""
+    for process in psutil.process_iter(["cmdline"]):
+        if str(folder) in " ".join(process.info["cmdline"] or ()) and process.pid != os.getpid():
+            try:
+                for one in [*process.children(recursive=True), process]:
+                    one.kill()
+            except psutil.NoSuchProcess:
+                continue
+
+
 @pytest.fixture
-def demo() -> Iterator[Callable[..., Demo]]:
+def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     demos: list[Demo] = []
 
     def start(*arguments: str) -> Demo:
@@ -76,6 +87,7 @@ def demo() -> Iterator[Callable[..., Demo]]:
                 child.kill()
             one.process.kill()
         one.process.communicate(timeout=ENDED_WITHIN)
+    end_left(tmp_path)
 
 
 async def until(question: Callable[[], Awaitable[Any]], within: float = 30.0) -> Any:
