@@ -14,13 +14,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from app.agent import desktop, processes, session_log
+from app.agent import desktop, session_log
 from app.agent.cgroups import detect
 from app.agent.config import LocalSettings
 from app.agent.homes import private
 from app.agent.idle import idle_seconds
 from app.agent.limits import Confinement, Means, SoftMeans, Wanted
 from app.agent.local_folder import LocalFolder
+from app.agent.local_keeper import Keeper
 from app.agent.local_load import Samples
 from app.agent.platform import AgentFailure, EventListener, FailureCode, RfbAddress, UnixAddress
 from app.agent.session import READY_WITHIN, Record, Session, utc_now
@@ -31,10 +32,7 @@ from app.quantities import memory_bytes
 
 log = get_logger("agent.local")
 
-WATCH_EVERY = 5.0
-SWEEP_EVERY = 60.0
 GRACE = 30.0
-OOM_GRACE = 5.0
 MEMORY_EACH = 0.5
 """GiB that a session is thought to need where nobody says how many sessions fit."""
 
@@ -75,9 +73,10 @@ class LocalPlatform:
         self.metadata = {"limits": self._means.name}
         for session in self._folder.known():
             await self._adopt(session)
-        self._sweep(self._folder.marked())
+        keeper = Keeper(self._folder, self._sessions, self._look, self._samples.memory_of, self._tell)
+        keeper.sweep(self._folder.marked())
         self._folder.prune_logs()
-        self._spawn(self._keep())
+        self._spawn(keeper.run())
 
     async def stop(self, *, end_sessions: bool = False) -> None:
         """Let go of the sessions, or end them."""
@@ -334,47 +333,8 @@ class LocalPlatform:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _keep(self) -> None:
-        """The watchdog every few seconds, the sweep every minute."""
-        swept = time.monotonic()
-        while True:
-            await asyncio.sleep(WATCH_EVERY)
-            try:
-                if any(one.confinement is not None and one.confinement.memory for one in self._sessions.values()):
-                    await self._look()  # where the kernel watches, a look with each heartbeat is enough
-                self._watch_memory()
-                if time.monotonic() - swept >= SWEEP_EVERY:
-                    swept = time.monotonic()
-                    self._sweep(await asyncio.to_thread(self._folder.marked))
-                    await asyncio.to_thread(self._folder.prune_logs)
-            except OSError as error:
-                log.warning("housekeeping failed", error=str(error))
-
     async def _look(self) -> None:
         await self._samples.take({one.id: one.pid for one in self._sessions.values() if one.pid})
-
-    def _watch_memory(self) -> None:
-        """Say it when the kernel ended something for want of memory; be the kernel where limits are soft."""
-        for session in list(self._sessions.values()):
-            confinement = session.confinement
-            if confinement is None or not session.pid:
-                continue
-            ooms = confinement.count_oom()
-            if ooms > session.ooms:
-                session.ooms = ooms
-                self._tell(session, "oom", "a program was ended for want of memory", "OUT_OF_MEMORY")
-            if confinement.memory is not None and self._samples.memory_of(session.id) > confinement.memory:
-                if not session.out_of_memory:
-                    self._tell(session, "oom", "the session uses more memory than it may", "OUT_OF_MEMORY")
-                session.out_of_memory = True
-                session.ask_to_end(OOM_GRACE)
-
-    def _sweep(self, marked: dict[str, list[int]]) -> None:
-        """End marked processes whose session has no supervisor any more; others are not ours to touch."""
-        for session_id, pids in marked.items():
-            session = self._sessions.get(session_id)
-            if session is None or not session.pid:
-                log.warning("orphans ended", session=session_id, processes=processes.kill_all(pids))
 
     # Small parts -------------------------------------------------------------------------------------------------
 

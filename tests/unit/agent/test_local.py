@@ -320,7 +320,7 @@ async def test_limits_of_memory_and_cpu_are_enforced(local: Local) -> None:
 
 
 async def test_the_watchdog_is_the_limit_where_there_is_no_other(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.agent.local.WATCH_EVERY", 0.1)
+    monkeypatch.setattr("app.agent.local_keeper.WATCH_EVERY", 0.1)
     monkeypatch.setattr("app.agent.local_load.FRESH", 0.0)
     platform = await local(limits="soft")
     children = "import time,subprocess,sys\nfor _ in range(4): subprocess.Popen([sys.executable,'-c','b=bytearray(30<<20);import time;time.sleep(99)'])\ntime.sleep(99)"
