@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -53,9 +54,11 @@ NOWHERE = "00000000-0000-4000-8000-000000000000"
 class Venue:
     """See the module's docstring."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, schema: Path | None) -> None:
         self.folder = DataFolder(folder)
         self.folder.create()
+        if schema is not None:
+            shutil.copy(schema, self.folder.database)
         self.limits = limits
         self.now = 1_763_808_300.0
         self.elapsed = 0.0
@@ -189,9 +192,9 @@ class Venue:
 
 
 @asynccontextmanager
-async def open_venue(folder: Path, limits: Limits | None = None) -> AsyncIterator[Venue]:
-    """A venue that has ended when the block has."""
-    venue = Venue(folder, limits or Limits())
+async def open_venue(folder: Path, limits: Limits | None = None, *, schema: Path | None = None) -> AsyncIterator[Venue]:
+    """A venue that has ended when the block has; ``schema`` is an empty database to begin with."""
+    venue = Venue(folder, limits or Limits(), schema)
     async with AsyncExitStack() as stack:
         await venue.start(stack)
         yield venue
