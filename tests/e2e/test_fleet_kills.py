@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from tests.e2e.fleet_storm import a_storm
 
 
 @pytest.mark.parametrize("faults", [12, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
-async def test_random_kills(tmp_path: Path, faults: int) -> None:
+async def test_random_kills(tmp_path: Path, faults: int, soak_seconds: float) -> None:
+    ends = time.monotonic() + soak_seconds
     seed = random.randrange(1 << 30)
     print(f"seed {seed}")
     async with a_storm(tmp_path, seed) as storm:
@@ -19,6 +21,8 @@ async def test_random_kills(tmp_path: Path, faults: int) -> None:
             await storm.create()
         await storm.check()
         for number in range(faults):
+            if time.monotonic() > ends:
+                break
             await storm.fault()
             try:
                 await storm.check()
