@@ -66,17 +66,24 @@ class Outcomes:
             return True
         return await self._keep(self._told(row, result))
 
-    async def event(self, agent_id: str, event: SessionEvent) -> None:
-        """Something happened to a session without a command."""
+    async def event(self, agent_id: str, event: SessionEvent) -> bool:
+        """Something happened to a session without a command; as ``finished``."""
         row = self._state.desktops.get(event.session_id)
         if row is None or row.agent_id != agent_id or event.generation < row.generation:
-            return
+            return True
         if event.event == "activity":
             at = self._clock() if event.at is None else min(event.at, self._clock())
             if at > (row.last_activity or 0.0):
                 self._state.beat_desktop(row.id, last_activity=at)
-            return
-        await self._keep_event(event, lambda known: self._event(known, event))
+            return True
+        try:
+            await self._state.change_desktop(event.session_id, lambda known: self._event(known, event))
+        except NotFound:  # purged meanwhile
+            return True
+        except CallboardError as error:
+            log.error("what an agent told is not kept yet", session=row.name, told=event.event, why=error.message)
+            return False
+        return True
 
     # Results.
 
@@ -155,12 +162,6 @@ class Outcomes:
         return self._state.commands.make(row.agent_id or "", row.id, "stop_session", data, row.generation)
 
     # Events.
-
-    async def _keep_event(self, event: SessionEvent, decide: Callable[[DesktopRow], Edit | None]) -> None:
-        try:
-            await self._state.change_desktop(event.session_id, decide)
-        except CallboardError as error:
-            log.error("what an agent told is not kept", session=event.session_id, told=event.event, why=error.message)
 
     def _event(self, row: DesktopRow, event: SessionEvent) -> Edit | None:
         message = event.message[:MOST_WORDS]

@@ -47,6 +47,8 @@ log = get_logger("agents")
 
 MOST_SESSIONS = 10_000
 DEFAULT_SESSIONS = 10
+MOST_UNKEPT = 10_000
+"""Events that wait for the database to come back; of a later one its agent's next inventory tells."""
 MOST_METADATA = 64 * 1024
 SEED_CAPABILITIES = ["hibernate", "vnc", "logs"]
 """Of an agent that names none: what the document has, and logs, which it may know or pass over."""
@@ -74,14 +76,14 @@ class Roster:
         self._standbys: dict[str, list[tuple[AgentConnection, Register]]] = {}
         self._all: dict[AgentConnection, None] = {}
         self._epoch = 0
-        self._unkept: list[tuple[AgentConnection, Finished]] = []
+        self._unkept: list[tuple[AgentConnection, Finished | Heard]] = []
         self.strays = 0
         """Results of commands that nobody sent."""
         self.stale: Callable[[str, list[HeldSession]], list[str]] = lambda _agent, _held: []
         self.reconcile: Callable[[str, list[HeldSession] | None], Awaitable[None]]
         self.finished: Callable[[Finished], Awaitable[bool]]
         self.late: Callable[[str, CommandResult], Awaitable[bool]]
-        self.event: Callable[[str, SessionEvent], Awaitable[None]]
+        self.event: Callable[[str, SessionEvent], Awaitable[bool]]
         self.on_proxy_error: list[Callable[[str, VncProxyError], None]] = []
         self.on_lost: list[Callable[[str], None]] = []
         self.on_back: list[Callable[[str], None]] = []
@@ -284,7 +286,8 @@ class Roster:
         if isinstance(message, Heartbeat):
             self._beat(agent_id, message)
         elif isinstance(message, SessionEvent):
-            await self.event(agent_id, message)
+            if not await self.event(agent_id, message) and len(self._unkept) < MOST_UNKEPT:
+                self._unkept.append((connection, Heard(message)))
         elif isinstance(message, LogsData | ThumbnailData):
             self._questions.answered(connection, message)
         elif isinstance(message, ProgramsReport):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter, deque
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -378,8 +379,22 @@ ACTS = {
 """How often each happens in a storm: mostly work, so that there is something for the faults to hit."""
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_long_storm(seed: int) -> None:
+    storm(seed)
+
+
+@pytest.mark.soak
+def test_storm_after_storm(soak_seconds: float) -> None:
+    ends = time.monotonic() + soak_seconds
+    while time.monotonic() < ends:
+        seed = random.randrange(1 << 30)
+        print(f"seed {seed}")
+        storm(seed)
+
+
+def storm(seed: int) -> None:
+    """800 acts and faults, then quiet, then everything is compared."""
     chance = random.Random(seed)
     machine = Delivery()
     machine.begin()

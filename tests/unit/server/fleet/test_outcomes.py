@@ -128,6 +128,18 @@ async def test_a_program_that_ends_ends_its_session(house: House) -> None:
     assert house.fleet.agents["stage-left"].sessions == 0
 
 
+async def test_an_end_that_cannot_be_kept_is_kept_later(house: House) -> None:
+    agent = house.agent()
+    await agent.register()
+    row = await house.running(agent)
+    house.store.away = True
+    await tell(agent, row.id, "exited")
+    assert house.fleet.desktops[row.id].state == "running"
+    house.store.away = False
+    await house.later(1.0)
+    await house.until(row.id, lambda row: row.state == "terminated")
+
+
 async def test_an_end_takes_back_what_was_to_be_done(house: House) -> None:
     agent = house.agent()
     await agent.register()

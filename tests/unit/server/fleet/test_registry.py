@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from app.agent_protocol import VncProxyRequest
+from app.agent_protocol import HeldSession, VncProxyRequest
 from app.contract import ROWS
 from app.errors import CallboardError
 from app.server.events import EventLog
 from app.server.fleet.registry import Fleet
 from app.server.storage.database import Database
-from app.server.storage.fleet import FleetStore
+from app.server.storage.fleet import FleetStore, Put
 from app.server.tasks import TaskTree
+from tests.contract.fleet_store_suite import agent_row, desktop_row
 from tests.fakes.fleet_agent import FakeAgent
 from tests.unit.server.fleet.conftest import House
 
@@ -168,6 +169,39 @@ async def test_on_the_real_database_a_killed_broker_loses_nothing(tmp_path: Path
         await agent.complete(await agent.command())
     assert {row.state for row in fleet.desktops.values()} == {"running"}
     assert fleet.agents["stage-left"].status == "draining"
+    await fleet.stop()
+    await tasks.stop()
+    await database.stop()
+
+
+async def test_two_hundred_agents_with_two_thousand_sessions_come_back_at_once(tmp_path: Path) -> None:
+    tasks, database, events = TaskTree(), Database(tmp_path / "callboard.sqlite"), EventLog()
+    await database.start()
+    store = FleetStore(database, tasks)
+    agents = [agent_row(f"agent-{number:03}", platform="local", max_sessions=12) for number in range(200)]
+    desktops = [
+        desktop_row(f"session-{number:04}", agent_id=f"agent-{number % 200:03}", name=f"s-{number}", platform="local")
+        for number in range(2000)
+    ]
+    await store.commit(*(Put("agent", row) for row in agents), *(Put("desktop", row) for row in desktops))
+    fleet = Fleet(store=store, events=events, tasks=tasks)
+    await fleet.start()
+    changed: list[str] = []
+    events.subscribe(lambda event: changed.append(event.id) if event.kind == "desktop.changed" else None)
+    back = [
+        FakeAgent(
+            fleet,
+            f"agent-{number:03}",
+            slots=12,
+            inventory=[HeldSession(session_id=f"session-{one:04}") for one in range(number, 2000, 200)],
+        )
+        for number in range(200)
+    ]
+    acks = await asyncio.gather(*(agent.register() for agent in back))
+    assert {(ack.status, len(ack.stop)) for ack in acks} == {("registered", 0)}
+    await asyncio.gather(*(agent.beat() for agent in back))
+    assert changed == []
+    assert {(row.status, row.sessions) for row in fleet.agents.values()} == {("online", 10)}
     await fleet.stop()
     await tasks.stop()
     await database.stop()
