@@ -352,6 +352,10 @@ class DockerPlatform:
             raise AgentFailure("the session is hibernated; wake it first", FailureCode.VNC_HIBERNATED)
         return seat.address
 
+    def picture_refused(self, session_id: str) -> str:
+        """Never: these desktops ask for no password."""
+        return ""
+
     async def logs(self, session_id: str, tail: int) -> list[str]:
         """The last lines of a container's log, also just after its end."""
         seat = self._seats.get(session_id)

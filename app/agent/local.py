@@ -231,6 +231,10 @@ class LocalPlatform:
             raise AgentFailure("this session is hibernated", FailureCode.VNC_HIBERNATED)
         return UnixAddress(session.record.socket)
 
+    def picture_refused(self, session_id: str) -> str:
+        """Never: these desktops ask for no password."""
+        return ""
+
     async def logs(self, session_id: str, tail: int) -> list[str]:
         """The last lines, of a session that ended today too."""
         return await asyncio.to_thread(session_log.tail, self._log_of(session_id), tail)

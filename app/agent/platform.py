@@ -113,6 +113,9 @@ class Platform(Protocol):
     async def rfb_address(self, session_id: str) -> RfbAddress:
         """Where the desktop is served. Raises ``VNC_NOT_FOUND`` and ``VNC_HIBERNATED``."""
 
+    def picture_refused(self, session_id: str) -> str:
+        """Why nobody may try to take a picture of a session; empty where one may."""
+
     async def logs(self, session_id: str, tail: int) -> list[str]:
         """The last lines of a session's log, each ``<RFC 3339 UTC> <text>``, also just after its end."""
 

@@ -34,6 +34,9 @@ class Thumbnails:
         try:
             async with self._one:
                 address = await self._platform.rfb_address(session_id)
+                refused = self._platform.picture_refused(session_id)
+                if refused:
+                    raise AgentFailure(refused, FailureCode.UNSUPPORTED)
                 async with asyncio.timeout(WITHIN):
                     frame = await grab(address)
                 return await asyncio.to_thread(compress, frame, width)

@@ -14,6 +14,7 @@ import pytest
 from app.agent.attach import AttachPlatform
 from app.agent.config import Target
 from app.agent.platform import AgentFailure, FailureCode, TcpAddress, UnixAddress
+from app.agent.thumbnail import Thumbnails
 
 Serve = Callable[..., Path]
 
@@ -144,6 +145,9 @@ async def test_the_oldest_servers_are_attached_too(tmp_path: Path, impostor: tup
     assert result["platform_metadata"]["security_types"] == [2]
     assert result["vnc_port"] == port
     assert await agent.rfb_address("s1") == TcpAddress("127.0.0.1", port)
+    with pytest.raises(AgentFailure, match="asks for a password"):
+        await Thumbnails(agent).take("s1", 320)
+    assert said["calls"] == 1, "who keeps asking without a password is shut out"
 
 
 async def test_a_server_with_a_password_is_attached_and_never_asked_for_pictures(tmp_path: Path, serve: Serve) -> None:
