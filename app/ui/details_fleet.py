@@ -133,7 +133,9 @@ def _desktop_life(store: Store, row: DesktopRow, now: float, ghost: Ghost | None
     lines.append(Line("Asked for", f"{clock_text(row.created_at, now)}, {age_text(now - row.created_at)} ago"))
     if row.started_at is not None:
         lines.append(Line("Runs since", f"{clock_text(row.started_at, now)}, {age_text(now - row.started_at)} ago"))
-    lines.append(Line("Phase", f"{plain(row.phase)}. {clean(row.message)}" if row.message else plain(row.phase)))
+    said_already = row.phase.lower() in row.message.lower()  # "Session is running"
+    parts = [plain(row.phase), clean(row.message)] if not said_already else [clean(row.message)]
+    lines.append(Line("Phase", ". ".join(part for part in parts if part)))
     if row.error_code:
         lines.append(Line("Error", plain(row.error_code), mono=True))
     if ghost is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
+from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QWidget
 
 from app.errors import CallboardError
@@ -39,6 +40,8 @@ class Desk(QWidget):
     """See the module's docstring. ``client`` is whatever the test talks to; None: no broker."""
 
     def __init__(self, folder: Path, client: Any = None, *, venue: bool = True) -> None:
+        gone = int(QEvent.Type.DeferredDelete.value)
+        QCoreApplication.sendPostedEvents(None, gone)  # the last desk goes: a theme is given to every widget there is
         super().__init__()
         self.said: list[Said] = []
         self.failed: list[BaseException] = []
