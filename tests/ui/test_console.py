@@ -28,7 +28,7 @@ from app.ui.dialogs.quit_panel import QuitPanel
 from app.ui.settings import Settings
 from tests.fakes.broker import BrokerProcess
 
-PORTS = ("--port", "0", "--nats-port", "0", "--name", "house")
+PORTS = ("--port", "0", "--nats-port", "0", "--name", "house", "--local-agent", "off")
 STREAM = {
     "name": "Cam 1",
     "stream_type": "srt",
