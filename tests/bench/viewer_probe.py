@@ -26,6 +26,8 @@ from app.ui.viewer.window import ViewerWindow
 from tests.ui.viewer_seat import Seat
 from tests.ui.vnc_house import until
 
+CLEARED = r"while read -r line; do printf '\033[2J\033[H'; done"
+"""The terminal itself shows each letter; Return wipes them away."""
 WATCH = """(() => {
   const canvas = viewer.canvas, pencil = canvas.getContext("2d", {willReadFrequently: true});
   const look = () => { const d = pencil.getImageData(0, 0, 600, 60).data; let sum = 0; for (let i = 0; i < d.length; i += 4) sum = (sum * 31 + d[i]) | 0; return sum; };
@@ -42,7 +44,7 @@ async def main(url: str, token: str, folder: Path, presses: int, openings: int) 
                       lambda link: seat.store.set_link(link.state, link.since, link.text))  # fmt: skip
     seat.spawn(feed.run(), "feed")
     await until(lambda: any(one.status == "online" for one in seat.store.agents.values()), "the agent is there")
-    command = ["xterm", "-geometry", "200x100+0+0", "-e", "cat"]
+    command = ["xterm", "-geometry", "200x100+0+0", "-e", "sh", "-c", CLEARED]
     vnc = {"resolution": "1024x640"}
     await client.fleet.create_template({"name": "bench", "display_name": "Bench", "command": command, "vnc": vnc})
     made = await client.fleet.create_session("admin", "bench", platform="local", persistent_home=False)
