@@ -78,6 +78,14 @@ async def test_ss_15_a_13_agents_that_are_full(streamspace: Venue) -> None:
         assert told(await streamspace.kim.post(SESSIONS, json=wanted)) == (503, "AGENT_CAPACITY_EXCEEDED")
 
 
+async def test_ss_12_a_home_persists_unless_the_request_says_otherwise(streamspace: Venue) -> None:
+    template = {"name": "kiosk", "display_name": "Kiosk", "base_image": "registry.local/kiosk", "persistent_home": False}
+    assert (await streamspace.ada.post("/api/v1/templates", json=template)).status_code == 201
+    async with streamspace.agent():
+        answer = await streamspace.kim.post(SESSIONS, json={"user": "kim", "template": "kiosk"})
+        assert (answer.status_code, answer.json()["persistent_home"]) == (202, True)
+
+
 async def test_ss_15_one_persistent_home_for_user_and_template(streamspace: Venue) -> None:
     wanted = {"user": "kim", "template": "firefox-browser", "persistent_home": True}
     async with streamspace.agent():
