@@ -131,9 +131,11 @@ class SignalFreezer:
     async def freeze(self) -> None:
         """Parents before children, so that no shell sees its child stop."""
         deadline = time.monotonic() + FREEZE_WITHIN
-        while running := [pid for pid in descendants(self._pid()) if not standing(pid)]:
+        told: set[int] = set()
+        while running := [pid for pid in descendants(self._pid()) if pid not in told or not standing(pid)]:
             for pid in running:
                 send(pid, signal.SIGSTOP)
+            told.update(running)
             if time.monotonic() > deadline:
                 await self.thaw()
                 raise AgentFailure("the session's processes could not all be stopped", FailureCode.TIMEOUT)
@@ -255,9 +257,12 @@ def make(folder: Path) -> Path:
 
 
 def standing(pid: int) -> bool:
-    """Whether a process is stopped, or has ended."""
+    """Whether a process that was told to stop runs no more.
+
+    One that waits in the kernel (D) stops before its next instruction; it may wait for a stopped child, as after vfork.
+    """
     try:
-        return stat_of(pid)[0] in ("T", "t", "Z", "X")
+        return stat_of(pid)[0] in ("T", "t", "Z", "X", "D")
     except OSError:
         return True
 

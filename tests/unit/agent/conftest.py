@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import pytest
 
 from app.agent import processes
+from app.agent.cgroups import Hierarchy
 from app.agent.config import LocalSettings
+from app.agent.folder import StateFolder
 from app.agent.local import LocalPlatform
 from app.agent.session import MARKER
 from app.agent_protocol import SessionEvent
@@ -55,7 +58,27 @@ def state() -> Iterator[Path]:
             continue
         if pid.isdigit() and os.fsencode(folder) in arguments and int(pid) != os.getpid():
             os.kill(int(pid), signal.SIGKILL)
+    give_groups_back(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def give_groups_back(folder: Path) -> None:
+    """Control groups of agents that were ended before they could."""
+    if not (folder / "journal.sqlite").exists():
+        return
+    with StateFolder(folder) as state:
+        name = f"callboard-{state.id}"
+    where = Hierarchy()
+    for base in (where.v1("memory"), where.v1("cpu"), where.v1("freezer"), where.v2()):
+        if base is not None and (base / name).is_dir():
+            for group in [*(path for path in (base / name).iterdir() if path.is_dir()), base / name]:
+                for _ in range(200):  # until what was killed has gone
+                    try:
+                        group.rmdir()
+                    except OSError:
+                        time.sleep(0.01)
+                    else:
+                        break
 
 
 class Local:
