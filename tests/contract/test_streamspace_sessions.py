@@ -79,7 +79,12 @@ async def test_ss_15_a_13_agents_that_are_full(streamspace: Venue) -> None:
 
 
 async def test_ss_12_a_home_persists_unless_the_request_says_otherwise(streamspace: Venue) -> None:
-    template = {"name": "kiosk", "display_name": "Kiosk", "base_image": "registry.local/kiosk", "persistent_home": False}
+    template = {
+        "name": "kiosk",
+        "display_name": "Kiosk",
+        "base_image": "registry.local/kiosk",
+        "persistent_home": False,
+    }
     assert (await streamspace.ada.post("/api/v1/templates", json=template)).status_code == 201
     async with streamspace.agent():
         answer = await streamspace.kim.post(SESSIONS, json={"user": "kim", "template": "kiosk"})

@@ -168,7 +168,9 @@ class CreateSession(Request):
     platform: Platform | None = Field(None, description="Chosen by itself if left out; never `attach`.")
     state: Literal["running", "hibernated"] | None = Field(None, description="`running` if left out.")
     resources: Resources | None = None
-    persistent_home: bool = Field(True, description="Also where the template says false, which is what dialogs propose.")
+    persistent_home: bool = Field(
+        True, description="Also where the template says false, which is what dialogs propose."
+    )
     idle_timeout: Duration | None = Field(None, description="`0` or null: never. The template's if left out.")
     tags: Tags | None = None
     agent_id: Name | None = Field(None, description="Callboard's own: this agent and no other.")
