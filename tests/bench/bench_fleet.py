@@ -29,6 +29,8 @@ TEMPLATE = {
 }  # fmt: skip
 RUNNING_WITHIN = 60.0
 STARTS = 15
+LOOK_EVERY = 0.01
+"""Seconds between two looks at a session that starts: often enough, and seldom enough to take no time from it."""
 
 
 def run(quick: bool) -> list[Result]:
@@ -126,8 +128,8 @@ def desktops(quick: bool) -> list[Result]:
             by_hand.append(start_by_hand())
             by_us.append(start_session(fleet))
     ratio = median_of(by_us) / median_of(by_hand)
-    note = f"{median_of(by_us) * 1000:.0f} ms, by hand {median_of(by_hand) * 1000:.0f} ms; others used {others.cores:.2f} core"
-    return [at_most("session start, against by hand", ratio, "times", 2, note=note)]
+    note = f"{median_of(by_us) * 1000:.0f} ms, by hand {median_of(by_hand) * 1000:.0f} ms"
+    return [at_most("session start, against by hand", ratio, "times", 2, other_load=others.cores, note=note)]
 
 
 def start_by_hand() -> float:
@@ -166,7 +168,7 @@ def start_session(fleet: Fleet) -> float:
         path = f"/sessions/{started['id']}"
         look = fleet.request("GET", path)
         while (session := exchange(line, look)[1])["state"] == "pending":
-            time.sleep(0.002)
+            time.sleep(LOOK_EVERY)
         took = time.perf_counter() - began
         if session["state"] != "running":
             raise RuntimeError(f"the session is {session['state']}: {session['status']}")
