@@ -43,7 +43,7 @@ class AgentPlots(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(4, 0, 4, 0)
         row.setSpacing(0)
-        curves = (Curve("line", "line2"), Curve("line", "text"))
+        curves = (Curve("line", "bar"), Curve("line", "text"))
         self.plots = tuple(Plot(title, theme, curves) for title in ("Sessions", "CPU, %", "Memory, %"))
         for plot in self.plots:
             row.addWidget(plot, 1)

@@ -66,6 +66,13 @@ class AgentsPage(BoardPage):
         super().activate()
         self._draw_plots()
 
+    def refresh(self) -> None:
+        """Also whether there is anything to draw."""
+        super().refresh()
+        wanted = self.context.settings.get("agents/plots_open") and bool(self.context.store.agents)
+        if wanted == self.plots.isHidden():
+            self._place_plots(wanted)
+
     def second(self) -> None:
         """Once a second: the plots, every other time."""
         self._seconds += 1
@@ -78,8 +85,11 @@ class AgentsPage(BoardPage):
 
     def _show_plots(self, shown: bool) -> None:
         """Show or hide them; hidden ones are not drawn."""
-        self.plots.setVisible(shown)
         self.context.settings.set("agents/plots_open", shown)
+        self._place_plots(shown and bool(self.context.store.agents))
+
+    def _place_plots(self, shown: bool) -> None:
+        self.plots.setVisible(shown)
         if shown and self._built:
             self.plots.build()
             self._draw_plots()
