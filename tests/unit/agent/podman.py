@@ -6,8 +6,11 @@ cgroups, which works in a container of a CI too; otherwise with its own defaults
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import shutil
+import socket
 import subprocess
 import tarfile
 import tempfile
@@ -93,8 +96,38 @@ class Podman:
                 service.wait(10)
 
     def containers(self) -> list[str]:
-        """Names of all containers, also stopped ones."""
-        return self("ps", "--all", "--format", "{{.Names}}").split()
+        """Names of all containers, also stopped ones; asked of the service, which is quicker than the command line."""
+        listed = json.loads(self._api("GET", "/containers/json?all=true"))
+        return [str(one["Names"][0]).removeprefix("/") for one in listed]
+
+    def remove(self, *names: str) -> None:
+        """Remove containers, whatever they do."""
+        for name in names:
+            self._api("DELETE", f"/containers/{name}?force=true")
+
+    def _api(self, method: str, path: str) -> bytes:
+        connection = _Line(self.socket)
+        try:
+            connection.request(method, f"/v1.41{path}")
+            answer = connection.getresponse()
+            body = answer.read()
+            assert answer.status < 300, f"{method} {path}: {answer.status} {body!r}"
+            return body
+        finally:
+            connection.close()
+
+
+class _Line(http.client.HTTPConnection):
+    """HTTP over a socket file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
 
 
 def _needed(program: str) -> set[str]:

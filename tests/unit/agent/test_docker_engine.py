@@ -45,9 +45,7 @@ async def begin(engine: Podman) -> AsyncIterator[Begin]:
     yield start
     for agent in agents:
         await agent.stop()
-    left = engine.containers()
-    if left:
-        engine("rm", "--force", "--time", "0", *left)
+    engine.remove(*engine.containers())
 
 
 def state_of(engine: Podman) -> Path:
