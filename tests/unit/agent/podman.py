@@ -77,7 +77,7 @@ class Podman:
         self.socket.unlink(missing_ok=True)
         with (self.folder / "service.log").open("ab") as log:
             command = ["podman", *self._options, "system", "service", f"--time={IDLE}", self.url]
-            self._service = subprocess.Popen(command, stdout=log, stderr=log)
+            self._service = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)  # conmon leaves files
         end = time.monotonic() + STARTS_WITHIN
         while not self.socket.is_socket():
             assert self._service.poll() is None, (self.folder / "service.log").read_text()
