@@ -272,6 +272,8 @@ _encode = msgspec.json.encode
 _FROM_AGENT = msgspec.json.Decoder(FromAgent)
 _TO_AGENT = msgspec.json.Decoder(ToAgent)
 _KIND = msgspec.json.Decoder(dict[str, Any])
+_UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What a decoder raises: text that is none stands within a document, and one may be nested deeper than a stack."""
 _FROM_TYPES = frozenset(
     ("register", "heartbeat", "command_ack", "command_result", "session_event", "logs_data", "programs_report",
      "thumbnail_data", "vnc_proxy_error")
@@ -299,7 +301,7 @@ def from_agent(frame: str | bytes) -> FromAgent:
     """Decode what an agent sent. Raises ``UnknownType`` and ``BadMessage``."""
     try:
         message: FromAgent = _FROM_AGENT.decode(frame)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except _UNREADABLE as error:
         raise _verdict(frame, _FROM_TYPES, error) from error
     return message
 
@@ -308,7 +310,7 @@ def to_agent(frame: str | bytes) -> ToAgent:
     """Decode what a broker sent. Raises ``UnknownType`` and ``BadMessage``."""
     try:
         message: ToAgent = _TO_AGENT.decode(frame)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except _UNREADABLE as error:
         raise _verdict(frame, _TO_TYPES, error) from error
     return message
 
@@ -316,6 +318,6 @@ def to_agent(frame: str | bytes) -> ToAgent:
 def _verdict(frame: str | bytes, known: frozenset[str], error: Exception) -> Exception:
     try:
         kind = _KIND.decode(frame).get("type")
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return BadMessage(str(error))
     return BadMessage(str(error)) if kind in known else UnknownType(str(kind))

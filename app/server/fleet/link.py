@@ -328,5 +328,5 @@ def _gave_up(order: _Order) -> Finished:
 def _is_register(frame: str | bytes) -> bool:
     try:
         return _kind.decode(frame).get("type") == "register"
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False

@@ -105,10 +105,23 @@ def test_ten_frames_that_are_no_messages(frame: str) -> None:
     assert link.receive(encode(Heartbeat(agent_id="a")), 0.0) == []
 
 
-def test_bytes_that_are_no_text_are_a_bad_frame() -> None:
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\xff\xfe",
+        b'{"type": "heartbeat", "agent_id": "\xff"}',
+        '{"type": "vnc_ready", "x": ' + "[" * 20_000 + "]" * 20_000 + "}",
+        '{"type": "command_result", "command_id": "c", "status": "completed", "result": {"x": '
+        + "[" * 20_000 + "]" * 20_000 + "}}",
+    ],
+    ids=["no text", "no text within", "too deep", "too deep within"],
+)  # fmt: skip
+def test_what_no_decoder_reads_is_a_bad_frame(frame: bytes | str) -> None:
     link, _ = opened()
-    assert link.receive(b"\xff\xfe", 0.0) == []
+    assert link.receive(frame, 0.0) == []
     assert link.bad == 1
+    fresh = AgentLink("a", "local", None, 0.0)
+    assert fresh.receive(frame, 0.0) == []
 
 
 def test_types_that_nobody_knows_are_counted() -> None:
