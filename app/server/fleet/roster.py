@@ -256,11 +256,14 @@ class Roster:
             self._park(connection, connection.registered)
 
     def _promote(self, agent_id: str) -> None:
-        """The leader dropped: the standby that waited longest registers in its place."""
+        """The leader dropped: the standby that waited longest registers in its place.
+
+        What it held when it was parked is long past: nothing is ended or given up for that.
+        """
         waiting = self._standbys.get(agent_id)
         if waiting:
             connection, message = waiting[0]
-            connection.perform([Heard(message)])
+            connection.perform([Heard(msgspec.structs.replace(message, sessions=None))])
 
     def _leave_standbys(self, connection: AgentConnection) -> bool:
         waiting = self._standbys.get(connection.agent_id, [])

@@ -12,6 +12,7 @@ from app.agent_protocol import (
     CloseCode,
     Command,
     Heartbeat,
+    HeldSession,
     ProgramsReport,
     ProgramsRequest,
     Register,
@@ -266,6 +267,18 @@ async def test_the_leader_displaces_a_standby_that_stood_in(house: House) -> Non
     await leader.drop()
     assert (await standby.next(RegisterAck)).status == "registered"
     assert house.fleet.agents["k8s"].max_sessions == 10
+
+
+async def test_an_inventory_from_before_the_wait_costs_no_session(house: House) -> None:
+    leader, standby = candidate(house, True), candidate(house, False)
+    await leader.register(sessions=[])
+    assert (await standby.register(sessions=[HeldSession(session_id="of long ago")])).status == "standby"
+    row = await house.running(leader, template="firefox-browser")
+    await leader.drop()
+    ack = await standby.next(RegisterAck)
+    assert (ack.status, ack.stop) == ("registered", [])
+    await standby.heard()
+    assert house.fleet.desktops[row.id].state == "running"
 
 
 async def test_a_standby_that_leaves_is_no_loss(house: House) -> None:
