@@ -12,9 +12,12 @@ import pytest
 from PySide6.QtWidgets import QApplication
 
 from app.ui.loop import Loop
+from app.ui.viewer.engine import prepare
 from tests.fakes.broker import brokers
 
 __all__ = ["brokers"]
+
+prepare()
 
 
 def pytest_asyncio_loop_factories(
