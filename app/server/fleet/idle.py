@@ -1,8 +1,9 @@
 """Sessions that nobody uses are hibernated: the idle time-out of the StreamSpace document (seed 001, "Create Session").
 
 A connected viewer in control is use, whatever it sends; operators who only look are not. The clock runs from the last
-such viewer's end, from input that the agent saw, or from the start of session or broker, whichever is latest. Called by
-the viewers through the registry, driven by the domain's clock.
+such viewer's end, from input that the agent saw, or from the start of session or broker, whichever is latest; and anew
+where the wall clock is set, since nobody knows then how long anything has been. Called by the viewers through the
+registry, driven by the domain's clock.
 """
 
 from __future__ import annotations
@@ -22,17 +23,23 @@ log = get_logger("fleet")
 
 SEEN_EVERY = 30.0
 """Seconds between two notes of activity while a viewer is connected."""
+CLOCK_STEP = 5.0
+"""Seconds by which the wall clock may move against the monotonic one between two ticks before it counts as set."""
 BY = "idle time-out"
 
 
 class Idle:
     """Who is being used, and what is hibernated because nobody is."""
 
-    def __init__(self, state: FleetState, sessions: Sessions, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, state: FleetState, sessions: Sessions, clock: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
         self._state = state
         self._sessions = sessions
         self._clock = clock
+        self._monotonic = monotonic
         self._begun = clock()
+        self._offset = clock() - monotonic()
         self._viewers: Counter[str] = Counter()
         self._seconds: dict[str, int] = {}
 
@@ -59,11 +66,17 @@ class Idle:
         agent = self._state.online(row.agent_id)
         if agent is None or "hibernate" not in agent.capabilities:
             return None
-        return max(row.last_activity or 0.0, row.started_at or row.created_at, self._begun) + seconds
+        now = self._clock()
+        seen = (row.last_activity or 0.0, row.started_at or row.created_at)
+        return max((self._begun, *(at for at in seen if at <= now))) + seconds
 
     async def tick(self) -> None:
         """Every few seconds."""
         now = self._clock()
+        offset = now - self._monotonic()
+        if abs(offset - self._offset) > CLOCK_STEP:
+            self._begun = now
+        self._offset = offset
         for session_id in list(self._viewers):
             row = self._state.desktops.get(session_id)
             if row is None:

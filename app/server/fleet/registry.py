@@ -86,7 +86,7 @@ class Fleet:
         self.on_proxy_error: list[Callable[[str, VncProxyError], None]] = self._roster.on_proxy_error
         """Told the agent's id and its message when it cannot open a desktop."""
         self._sessions = Sessions(state, self._templates, clock)
-        self._idle = Idle(state, self._sessions, clock)
+        self._idle = Idle(state, self._sessions, clock, monotonic)
         self._drains = Drains(state, self._idle.due, clock)
         self._logs = Logs(state, self._roster, self._questions, events)
         self._follows = Follows(state, self._logs, self._questions, events, tasks, self._node)

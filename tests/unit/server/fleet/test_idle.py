@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.agent_protocol import AgentLoad, Command, SessionLoad
 from app.contract import DesktopRow
 from tests.fakes.fleet_agent import FakeAgent
@@ -99,6 +101,19 @@ async def test_a_restarted_broker_gives_a_whole_time_out(house: House) -> None:
     await passes(house, agent, 1790.0)
     assert sent(agent) == []
     await passes(house, agent, 10.0)
+    assert sent(agent) == ["hibernate_session"]
+
+
+@pytest.mark.parametrize("step", [86400.0, -86400.0])
+async def test_a_wall_clock_that_is_set_is_no_time_without_use(house: House, step: float) -> None:
+    agent, _ = await session(house)
+    await passes(house, agent, 15.0)
+    house.clock.step(step)
+    await house.later(5.0)
+    await passes(house, agent, 1790.0)
+    await house.later(5.0)
+    assert sent(agent) == []
+    await house.later(5.0)
     assert sent(agent) == ["hibernate_session"]
 
 
