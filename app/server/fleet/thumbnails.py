@@ -22,7 +22,7 @@ from app.server.fleet.state import FleetState
 ANSWER_WITHIN = 3.0
 FRESH_FOR = 2.0
 KEPT = 500
-"""Pictures kept; the oldest goes first."""
+"""Pictures kept at most; the oldest goes first, and with the next picture whatever is no longer fresh."""
 NARROWEST, WIDEST = 32, 1920
 _LARGEST = 4 * 1024 * 1024
 
@@ -57,7 +57,11 @@ class Thumbnails:
     def _fresh(self, key: tuple[str, int]) -> Thumbnail | None:
         kept = self._kept.get(key)
         running = self._state.desktop(key[0]).state == "running"
-        return kept if kept is not None and running and self._clock() - kept.at < FRESH_FOR else None
+        return kept if kept is not None and running and self._is_fresh(kept) else None
+
+    def _is_fresh(self, picture: Thumbnail) -> bool:
+        """Also when the wall clock was set back since."""
+        return 0.0 <= self._clock() - picture.at < FRESH_FOR
 
     async def _ask(self, session_id: str, width: int) -> Thumbnail:
         row = self._state.desktop(session_id)
@@ -95,6 +99,6 @@ class Thumbnails:
         )  # fmt: skip
         self._kept[key] = picture
         self._kept.move_to_end(key)
-        while len(self._kept) > KEPT:
+        while len(self._kept) > KEPT or not self._is_fresh(next(iter(self._kept.values()))):
             self._kept.popitem(last=False)
         return picture

@@ -57,6 +57,28 @@ async def test_many_tiles_cost_one_picture_for_two_seconds(house: House) -> None
     assert (await again).jpeg == JPEG + b"2"
 
 
+async def test_a_clock_that_is_set_back_freezes_no_picture(house: House) -> None:
+    agent, row = await session(house)
+    first = ask(house, row.id)
+    await answer(agent)
+    await first
+    house.clock.step(-3600.0)
+    house.clock.advance(2.0)
+    again = ask(house, row.id)
+    await answer(agent, JPEG + b"2")
+    assert (await again).jpeg == JPEG + b"2"
+
+
+async def test_what_is_no_longer_fresh_is_not_kept(house: House) -> None:
+    agent, row = await session(house)
+    for width in (100, 200, 300):
+        picture = ask(house, row.id, width)
+        await answer(agent)
+        await picture
+        house.clock.advance(2.0)
+    assert len(house.fleet._thumbnails._kept) == 1
+
+
 async def test_widths_stay_within_reason(house: House) -> None:
     agent, row = await session(house)
     for width, sent in ((1, 32), (10**9, 1920)):
