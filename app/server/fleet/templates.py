@@ -6,6 +6,7 @@ registry. Serves the StreamSpace document (seed 001, "Template Management"), whi
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import tomllib
@@ -157,6 +158,7 @@ class Templates:
         self._saved: dict[str, TemplateRow] = {}
         self._offers: dict[str, dict[str, TemplateRow]] = {}
         self._rows: dict[str, TemplateRow] = dict(self._built_in)
+        self._changing = asyncio.Lock()
         self.on_changed: Callable[[], None] = lambda: None
         """Called after a change: agents are asked anew which programs they lack."""
 
@@ -184,24 +186,26 @@ class Templates:
     async def save(self, row: TemplateRow) -> TemplateRow:
         """Add a template, or replace the one of its name. Raises ``Invalid`` (``template_invalid``), ``Unavailable``."""
         check_template(row)
-        now = self._clock()
-        known = self._saved.get(row.name)
-        row = msgspec.structs.replace(
-            row,
-            id=known.id if known is not None else str(uuid.uuid4()),
-            built_in=False,
-            created_at=known.created_at if known is not None else now,
-            updated_at=now,
-        )
-        await self._store.commit(Put("template", row), apply=lambda: self._put(row))
+        async with self._changing:
+            now = self._clock()
+            known = self._saved.get(row.name)
+            row = msgspec.structs.replace(
+                row,
+                id=known.id if known is not None else str(uuid.uuid4()),
+                built_in=False,
+                created_at=known.created_at if known is not None else now,
+                updated_at=now,
+            )
+            await self._store.commit(Put("template", row), apply=lambda: self._put(row))
         return row
 
     async def delete(self, name: str) -> None:
         """Remove a template; sessions made from it go on. Raises ``NotFound``, ``Conflict`` for a built-in one."""
-        row = self.get(name)
-        if row.built_in:
-            raise Conflict(f"Template '{name}' is built in and cannot be deleted", code="template_built_in")
-        await self._store.commit(Remove("template", row.id), apply=lambda: self._removed(row))
+        async with self._changing:
+            row = self.get(name)
+            if row.built_in:
+                raise Conflict(f"Template '{name}' is built in and cannot be deleted", code="template_built_in")
+            await self._store.commit(Remove("template", row.id), apply=lambda: self._removed(row))
 
     def offer(self, agent_id: str, targets: object) -> None:
         """What an ``attach`` agent publishes: its targets can be started by their names, on that platform alone."""

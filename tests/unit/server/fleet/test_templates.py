@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,16 @@ async def test_saving_replaces_by_name_and_survives_a_restart(house: House) -> N
     assert "mine" not in house.fleet.templates
     with pytest.raises(NotFound):
         await house.fleet.delete_template("mine")
+
+
+async def test_two_at_once_of_one_name_are_one_template(house: House) -> None:
+    first, second = await asyncio.gather(
+        house.fleet.save_template(template()), house.fleet.save_template(template(display_name="Ours"))
+    )
+    assert (first.id, second.display_name) == (second.id, "Ours")
+    await house.fleet.delete_template("mine")
+    await house.restart()
+    assert "mine" not in house.fleet.templates
 
 
 async def test_a_built_in_template_is_covered_and_comes_back(house: House) -> None:
