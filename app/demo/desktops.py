@@ -65,6 +65,7 @@ class Rack:
         self._data_dir = data_dir
         self._state_dir = data_dir / "agents" / name
         self._process: subprocess.Popen[bytes] | None = None
+        self._changing = asyncio.Lock()
 
     def start(self, place: Place) -> None:
         """Be an agent of the broker at ``place``."""
@@ -85,16 +86,26 @@ class Rack:
 
     async def move(self, place: Place) -> None:
         """Serve a broker elsewhere: killed outright, an agent leaves its sessions for the next one to adopt."""
-        if self._process is not None:
-            self._process.kill()
-            await asyncio.to_thread(self._process.wait)
-        self.start(place)
+        async with self._changing:
+            if self._process is not None:
+                self._process.kill()
+                await asyncio.to_thread(self._process.wait)
+            self.start(place)
+
+    async def revive(self, place: Place) -> None:
+        """Start an agent that died; it adopts what the dead one left."""
+        async with self._changing:
+            if self._process is not None and self._process.poll() is not None:
+                self.start(place)
 
     async def end(self) -> None:
         """End the agent, and it its sessions."""
-        process, self._process = self._process, None
-        if process is None:
-            return
+        async with self._changing:
+            process, self._process = self._process, None
+            if process is not None:
+                await self._end(process)
+
+    async def _end(self, process: subprocess.Popen[bytes]) -> None:
         process.terminate()
         try:
             await asyncio.to_thread(process.wait, ENDS_WITHIN)
@@ -111,11 +122,6 @@ class Rack:
             if any(word.startswith(str(self._state_dir)) for word in one.info["cmdline"] or ()):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.terminate()
-
-    @property
-    def lives(self) -> bool:
-        """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
 
 
 class Desktops:
@@ -197,8 +203,7 @@ class Desktops:
         while True:
             await asyncio.sleep(LOOK_EVERY)
             for rack in self._racks:
-                if not rack.lives:
-                    await rack.move(self.place)
+                await rack.revive(self.place)
 
     # -- people ------------------------------------------------------------------------------------------------
 
@@ -231,7 +236,12 @@ class Desktops:
         for _ in range(20):
             try:
                 begun = await self._fleet.create_session(
-                    desk.user, desk.template, platform="local", agent_id=desk.rack, tags=desk.tags
+                    desk.user,
+                    desk.template,
+                    platform="local",
+                    agent_id=desk.rack,
+                    tags=desk.tags,
+                    persistent_home=False,
                 )
             except ApiError as error:
                 if error.status not in (0, 429, 503):

@@ -54,9 +54,11 @@ async def client(broker_process: BrokerProcess) -> AsyncIterator[BrokerClient]:
 async def test_they_are_agents_like_any_others(broker_process: BrokerProcess, client: BrokerClient) -> None:
     fleet = client.fleet
     async with crowd_on(broker_process, 3, places=2) as crowd:
-        begun = [await fleet.create_session("admin", "sim", platform="kubernetes") for _ in range(6)]
+        begun = [
+            await fleet.create_session("admin", "sim", platform="kubernetes", persistent_home=False) for _ in range(6)
+        ]
         with pytest.raises(ApiError):
-            await fleet.create_session("admin", "sim", platform="kubernetes")
+            await fleet.create_session("admin", "sim", platform="kubernetes", persistent_home=False)
 
         async def state_of(session_id: str) -> str:
             return (await fleet.session(session_id)).state
