@@ -51,7 +51,9 @@ def boot_id() -> str:
 
 
 def descendants(root: int) -> list[int]:
-    """Every process below ``root``, parents before children."""
+    """Every process below ``root``, parents before children; below 0, a session that is gone, there is nothing."""
+    if root <= 0:
+        return []  # where the system keeps the ancestors of all
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -392,8 +394,10 @@ def become_subreaper() -> None:
 
 
 def signal_all(pids: list[int], number: int) -> None:
-    """Signal each; what was stopped goes on, since it could not end otherwise."""
+    """Signal each; what was stopped goes on, since it could not end otherwise. No number of a group, nor of init."""
     for pid in pids:
+        if pid <= 1:
+            continue
         for each in (number, SIGCONT):
             try:
                 os.kill(pid, each)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.agent import cgroups
+from app.agent import cgroups, supervisor
 from app.agent.cgroups import Cgroup1, Cgroup2, Hierarchy, Systemd, detect
 from app.agent.limits import SignalFreezer, SoftMeans, Wanted, short, some_cpus, standing
 from app.agent.processes import descendants
@@ -143,3 +143,15 @@ async def test_signals_stop_a_tree_that_goes_on_forking() -> None:
             except ProcessLookupError:
                 continue
         await process.wait()
+
+
+def test_a_session_that_is_gone_has_no_processes_and_nobody_is_signalled_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Below 0 the system keeps everything that runs, and a signal to 0 goes to our own group."""
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(supervisor.os, "kill", lambda pid, number: told.append((pid, number)))
+    assert descendants(0) == []
+    assert descendants(os.getppid())
+    supervisor.signal_all([0, 1, -1], signal.SIGKILL)
+    assert told == []
