@@ -80,7 +80,11 @@ class Executor:
         if session_id not in self._workers:
             worker = asyncio.get_running_loop().create_task(self._work(session_id), name=f"session {session_id}")
             self._workers[session_id] = worker
-            worker.add_done_callback(lambda _: self._workers.pop(session_id, None))
+            worker.add_done_callback(lambda done: self._forget(session_id, done))
+
+    def _forget(self, session_id: str, worker: asyncio.Task[Any] | None) -> None:
+        if self._workers.get(session_id) is worker:
+            del self._workers[session_id]
 
     async def _work(self, session_id: str) -> None:
         """Everything that one session has waiting."""
@@ -92,6 +96,7 @@ class Executor:
             else:
                 self._finished(entry, await self._execute(entry))
         self._queues.pop(session_id, None)
+        self._forget(session_id, asyncio.current_task())  # now: a command that comes before our callback needs a worker
 
     async def _execute(self, command: Command) -> CommandResult:
         within = WITHIN.get(command.command_type) or stop_grace(command.data) + STOP_BEYOND

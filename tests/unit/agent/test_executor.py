@@ -192,3 +192,19 @@ async def test_a_flood_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     rig.hand.gates["s1"].set()
     assert (await rig.result(sent[0])).status == "completed"
     await until(lambda: not rig.executor.busy)
+
+
+async def test_a_command_that_comes_as_the_worker_ends_is_carried_out() -> None:
+    hand = Hand()
+    done: list[str] = []
+    again = Command(command_id="c2", command_type="hibernate_session", session_id="s1")
+
+    def finished(command: Command, result: CommandResult) -> None:
+        done.append(command.command_id)
+        if command.command_id == "c1":  # in the one turn of the loop between the worker's end and word of it
+            asyncio.get_running_loop().call_soon(executor.submit, again)
+
+    executor = Executor(hand, 2, "a", finished)  # type: ignore[arg-type]
+    executor.submit(Command(command_id="c1", command_type="hibernate_session", session_id="s1"))
+    await until(lambda: done == ["c1", "c2"])
+    await until(lambda: not executor.busy)
