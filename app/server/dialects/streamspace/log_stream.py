@@ -53,9 +53,8 @@ class LogStream:
         services = self._services
         end = _End()
 
-        def on_token_ended(token_id: str | None, user_id: str) -> None:
-            if caller.user_id == user_id and token_id in (None, caller.token_id):
-                end.set(CloseCode.TOKEN, "The login has ended")
+        def on_login_ended() -> None:
+            end.set(CloseCode.TOKEN, "The login has ended")
 
         def on_event(event: Published) -> None:
             change = event.change
@@ -63,7 +62,7 @@ class LogStream:
                 end.set_later(self._last_lines_within, CloseCode.NORMAL, ENDED)
 
         lines = services.fleet.follow(row.id, min(query.tail, LOG_LINES))
-        unsubscribe = services.tokens.subscribe(on_token_ended), services.events.subscribe(on_event)
+        unsubscribe = services.tokens.on_end(caller, on_login_ended), services.events.subscribe(on_event)
         pump = self._tasks.spawn(
             f"log of {row.name}", lambda: _pump(lines, send, end, timestamps=query.timestamps), parent=self._node
         )

@@ -11,6 +11,7 @@ import pytest
 from app.contract import DesktopRow
 from app.errors import CallboardError, Invalid, Unavailable
 from app.server.access.principal import Principal
+from app.server.access.tokens import Tokens
 from app.server.dialects.streamspace.log_stream import LogStream
 from app.server.dialects.streamspace.sessions import without_timestamp
 from app.server.dialects.streamspace.wire import LogQuery
@@ -79,29 +80,36 @@ class Fleet:
             self.closed.set()
 
 
-class Tokens:
-    """Remembers who listens."""
+class Logins:
+    """Remembers who listens; the clock stands still."""
+
+    on_end = Tokens.on_end
 
     def __init__(self) -> None:
+        self._clock = lambda: 0.0
         self.listeners: list[Callable[[str | None, str], None]] = []
 
     def subscribe(self, listener: Callable[[str | None, str], None]) -> Callable[[], None]:
         self.listeners.append(listener)
-        return lambda: self.listeners.remove(listener)
+
+        def unsubscribe() -> None:
+            self.listeners = [known for known in self.listeners if known is not listener]
+
+        return unsubscribe
 
 
 class Desk:
     """A log stream and one follower of it."""
 
     def __init__(self) -> None:
-        self.fleet, self.tokens, self.tasks, self.socket = Fleet(), Tokens(), TaskTree(), Socket()
+        self.fleet, self.tokens, self.tasks, self.socket = Fleet(), Logins(), TaskTree(), Socket()
         self.events = EventLog()
         services: Any = SimpleNamespace(fleet=self.fleet, tokens=self.tokens, tasks=self.tasks, events=self.events)
         self.stream = LogStream(services, last_lines_within=0.05)
 
-    async def serve(self, **query: Any) -> None:
+    async def serve(self, caller: Principal = KIM, **query: Any) -> None:
         wanted = LogQuery(follow=True, **query)
-        await self.stream.serve(self.socket.receive, self.socket.send, row=ROW, caller=KIM, query=wanted)
+        await self.stream.serve(self.socket.receive, self.socket.send, row=ROW, caller=caller, query=wanted)
 
 
 @pytest.fixture
@@ -186,6 +194,11 @@ async def test_a_29_a_login_that_ends_closes_4401(desk: Desk, token_id: str | No
     desk.fleet.lines.put_nowait(None)
     await serving
     assert desk.socket.closed[0] == (4401 if ends else 1000)
+
+
+async def test_a_29_a_login_that_runs_out_closes_4401(desk: Desk) -> None:
+    await desk.serve(Principal("user", "u1", "kim", "user", "t1", expires_at=0.02))
+    assert desk.socket.closed == (4401, "The login has ended")
 
 
 @pytest.mark.parametrize(
