@@ -145,7 +145,8 @@ class Outcomes:
             clean = (self._stop(row),) if ended.status == "expired" else ()
             return Edit(dead, (ended, *clean))
         if row.state in ("running", "hibernated"):
-            return Edit({**error, "phase": rules.PHASES[row.state]}, (ended,))
+            perhaps = {"started_at": self._clock()} if kind == "start_session" and ended.status == "expired" else {}
+            return Edit({**error, **perhaps, "phase": rules.PHASES[row.state]}, (ended,))
         return Edit(commands=(ended,))
 
     def _stop_failed(self, row: DesktopRow, ended: CommandRow) -> Edit:
@@ -191,13 +192,20 @@ class Outcomes:
         ):
             return None
         known: DesktopState = "running" if state == "running" else "hibernated"
-        return Edit({"state": known, "phase": rules.PHASES[known], "message": rules.MESSAGES[known]})
+        return Edit(told_fields(row, known, {}, self._clock()))
 
 
 def ended_fields(now: float, message: str, code: str = "", phase: str = rules.PHASES["terminated"]) -> dict[str, Any]:
     """What becomes of the row of a session that ended by itself."""
     gone = {"state": "terminated", "phase": phase, "ended_at": now, "load_cpu": None, "load_memory": None}
     return {**gone, "message": message, "error_code": code[:100]}
+
+
+def told_fields(row: DesktopRow, state: DesktopState, result: dict[str, Any], now: float) -> dict[str, Any]:
+    """What becomes of a row whose agent holds it in another state; ``result`` as of a start that was missed."""
+    fields = _result_fields(result)
+    fields["started_at"] = row.started_at or fields.get("started_at") or now
+    return {**fields, "state": state, "phase": rules.PHASES[state], "message": rules.MESSAGES[state], "error_code": ""}
 
 
 def _result_fields(result: dict[str, Any]) -> dict[str, Any]:

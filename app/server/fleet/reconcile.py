@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from app.agent_protocol import HeldSession
-from app.contract import DesktopRow
+from app.contract import DesktopRow, DesktopState
 from app.errors import CallboardError
 from app.logs import get_logger
 from app.server.fleet import orders, rules
-from app.server.fleet.outcomes import ended_fields
+from app.server.fleet.outcomes import ended_fields, told_fields
 from app.server.fleet.state import Edit, FleetState
 from app.server.fleet.templates import Templates
 
@@ -74,8 +74,8 @@ class Reconciler:
         if one is None or one.generation < row.generation:
             return self._lost(row)
         if one.state in ("running", "hibernated") and one.state != row.state:
-            fields: dict[str, Any] = {"state": one.state, **_words(one.state)}
-            return Edit(fields)
+            state: DesktopState = "running" if one.state == "running" else "hibernated"
+            return Edit(told_fields(row, state, one.result, self._clock()))
         if one.generation > row.generation:
             return Edit({**_plainly(row), "generation": one.generation})
         return Edit(_plainly(row)) if back else None

@@ -240,7 +240,8 @@ class Delivery(RuleBasedStateMachine):
     async def _to_broker(self, world: World, count: int) -> None:
         for _ in range(min(count, len(world.to_broker))):
             frame = world.to_broker.popleft()
-            world.said.append(frame)
+            if '"register"' not in frame:  # an inventory is of its moment, and no network repeats it by itself
+                world.said.append(frame)
             await world.connection.receive(frame)
 
     def _to_agent(self, world: World, count: int) -> None:

@@ -278,6 +278,37 @@ async def test_states_are_taken_from_the_inventory(house: House) -> None:
     await house.until(first.id, lambda row: row.state == "terminated")
 
 
+async def test_a_first_start_without_a_result_may_have_begun(house: House) -> None:
+    agent = house.agent()
+    await agent.register(sessions=[])
+    row = await house.create(state="hibernated")
+    waking = asyncio.ensure_future(house.fleet.change_state(row.id, "running", by="kim", admin=False))
+    await agent.acknowledge(await agent.command("start_session"))
+    await house.later(200.0, agent)
+    with pytest.raises(CallboardError):
+        await waking
+    assert house.fleet.desktops[row.id].state == "hibernated"
+    await agent.register(sessions=[HeldSession(session_id=row.id, result={"vnc_port": 5901})])
+    row = await house.until(row.id, lambda row: row.state == "running")
+    assert row.vnc_port == 5901
+    await house.fleet.delete(row.id, force=False, by="kim", admin=False)
+    await agent.complete(await agent.command("stop_session"))
+
+
+async def test_a_first_start_without_a_result_is_stopped_too(house: House) -> None:
+    agent = house.agent()
+    await agent.register()
+    row = await house.create(state="hibernated")
+    waking = asyncio.ensure_future(house.fleet.change_state(row.id, "running", by="kim", admin=False))
+    await agent.acknowledge(await agent.command("start_session"))
+    await house.later(200.0, agent)
+    with pytest.raises(CallboardError):
+        await waking
+    await house.fleet.delete(row.id, force=False, by="kim", admin=False)
+    await agent.complete(await agent.command("stop_session"))
+    assert house.fleet.desktops[row.id].state == "terminated"
+
+
 async def test_a_home_that_stays_without_processes_can_begin_anew(house: House) -> None:
     agent = house.agent()
     await agent.register(sessions=[])
