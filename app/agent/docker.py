@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ import psutil
 from app.agent.config import DockerSettings
 from app.agent.docker_engine import Engine, engine_url
 from app.agent.docker_log import LogLines
-from app.agent.docker_seat import LastWords, Seat, lasting, until_served, unwatch, words_of
+from app.agent.docker_seat import LastWords, Seat, discard, lasting, marker, until_served, unwatch, words_of
 from app.agent.docker_spec import (
     LABEL,
     RFB_FILE,
@@ -41,8 +40,6 @@ from app.logs import get_logger
 
 log = get_logger("agent")
 
-MARK = "hibernated"
-"""A file beside the socket: the container stands still because it was told to."""
 LONGEST_SOCKET = 107
 """Bytes of a path that the system takes for a socket."""
 HIBERNATE_GRACE = 10.0
@@ -118,10 +115,10 @@ class DockerPlatform:
         found = sorted(await self._engine.ours(self._agent_id), key=lambda one: -one.generation)
         for one in found:
             place = self._place(one.session_id, one.generation)
-            hibernated = one.state == "paused" or (one.state == "exited" and (place / MARK).exists())
+            hibernated = one.state == "paused" or (one.state == "exited" and marker(place).exists())
             if one.session_id in self._seats or not (one.state == "running" or hibernated):
                 await self._engine.remove(one.container_id)
-                shutil.rmtree(place, ignore_errors=True)
+                discard(place)
                 continue
             seat = Seat(
                 one.session_id, one.generation, place, hibernate=one.labels.get("hibernate", "freeze"),
@@ -138,7 +135,7 @@ class DockerPlatform:
         port = found.labels.get("port", "")
         if port.isdigit() and found.address and not (place / RFB_FILE).exists():
             return TcpAddress(found.address, int(port))
-        return UnixAddress(str(place / RFB_FILE))
+        return UnixAddress(str(place / RFB_FILE), exposed=True)
 
     # -- verbs -------------------------------------------------------------------------------------------------
 
@@ -169,7 +166,7 @@ class DockerPlatform:
         seat = self._seat(session_id)
         if seat.state != "hibernated":
             if seat.hibernate == "stop":
-                (seat.folder / MARK).touch()
+                marker(seat.folder).touch()
                 await unwatch(seat)
                 await self._engine.stop(seat.container_id, HIBERNATE_GRACE)
             else:
@@ -195,7 +192,7 @@ class DockerPlatform:
             await self._engine.start(seat.container_id)
             await until_served(self._engine, seat, self._settings.ready_within, seat.address)
             self._watch(seat)
-        (seat.folder / MARK).unlink(missing_ok=True)
+        marker(seat.folder).unlink(missing_ok=True)
         seat.state = "running"
         return seat.result
 
@@ -231,7 +228,7 @@ class DockerPlatform:
     async def _begin(self, seat: Seat, order: Order) -> None:
         image = await self._image(order.image)
         port = tcp_port(image, order, self._settings)
-        shutil.rmtree(seat.folder, ignore_errors=True)
+        discard(seat.folder)
         seat.folder.mkdir(mode=0o700)
         seat.folder.chmod(0o777)  # whichever user the image runs as; the folder above lets nobody through
         body = container_of(
@@ -248,7 +245,11 @@ class DockerPlatform:
         found = await self._engine.inspect(seat.container_id)
         over_tcp = TcpAddress(found.address, port) if found is not None and found.address and port is not None else None
         await until_served(
-            self._engine, seat, self._settings.ready_within, UnixAddress(str(seat.folder / RFB_FILE)), over_tcp
+            self._engine,
+            seat,
+            self._settings.ready_within,
+            UnixAddress(str(seat.folder / RFB_FILE), exposed=True),
+            over_tcp,
         )
         if found is not None:
             seat.result = self._result(seat, found)
@@ -276,7 +277,7 @@ class DockerPlatform:
         if seat.container_id:
             await self._last_words.keep(self._engine, seat)
             await self._engine.remove(seat.container_id)
-        shutil.rmtree(seat.folder, ignore_errors=True)
+        discard(seat.folder)
         if self._seats.get(seat.session_id) is seat:
             del self._seats[seat.session_id]
 

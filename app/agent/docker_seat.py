@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from app.logs import get_logger
 
 log = get_logger("agent")
 
+MARK = ".hibernated"
+"""Ends the name of a file beside a session's folder, out of its container's reach: it stands still because it was told to."""
 LOOK_FIRST, LOOK_LAST = 0.02, 0.25
 AGAIN_FIRST, AGAIN_LAST = 0.5, 10.0
 LAST_WORDS = 50
@@ -45,6 +48,17 @@ class Seat:
     result: dict[str, Any] = field(default_factory=dict)
     meter: Meter = field(default_factory=Meter)
     watchers: list[asyncio.Task[None]] = field(default_factory=list)
+
+
+def marker(place: Path) -> Path:
+    """The file that says that the session of this folder hibernates."""
+    return place.with_name(place.name + MARK)
+
+
+def discard(place: Path) -> None:
+    """A session's folder and what stands beside it go."""
+    shutil.rmtree(place, ignore_errors=True)
+    marker(place).unlink(missing_ok=True)
 
 
 async def until_served(engine: Engine, seat: Seat, within: float, *addresses: RfbAddress | None) -> None:

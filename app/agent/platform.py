@@ -47,6 +47,8 @@ class UnixAddress:
     """A socket file on which an RFB server listens."""
 
     path: str
+    exposed: bool = False
+    """Others may write to its folder, as a container does: what they put there in its place is not followed."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,12 @@ what a server may claim is bounded. Serves the StreamSpace document (seed 001, "
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import stat
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from app.agent.platform import AgentFailure, FailureCode, RfbAddress, UnixAddress
@@ -35,11 +40,27 @@ class Frame:
     pixels: bytearray
 
 
+@contextmanager
+def socket_path(address: UnixAddress) -> Iterator[str]:
+    """A path to connect to now, good only here. Raises ``OSError`` for a link in an exposed folder."""
+    if not address.exposed:
+        yield address.path
+        return
+    handle = os.open(address.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(handle).st_mode):
+            raise OSError(errno.ENOTSOCK, "something else stands where its socket should be")
+        yield f"/proc/self/fd/{handle}"  # the very file that was looked at, whatever has its name by now
+    finally:
+        os.close(handle)
+
+
 async def open_rfb(address: RfbAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection to an RFB server. Raises ``AgentFailure``."""
     try:
         if isinstance(address, UnixAddress):
-            return await asyncio.open_unix_connection(address.path, limit=READ_LIMIT)
+            with socket_path(address) as path:
+                return await asyncio.open_unix_connection(path, limit=READ_LIMIT)
         return await asyncio.open_connection(address.host, address.port, limit=READ_LIMIT)
     except OSError as error:
         text = f"the VNC server cannot be reached: {error}"

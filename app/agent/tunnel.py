@@ -26,6 +26,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from app.agent.platform import AgentFailure, FailureCode, RfbAddress, UnixAddress
+from app.agent.rfb import socket_path
 from app.agent_protocol import FRAME_LIMIT, TUNNEL_FRAME, TUNNEL_PROTOCOL, CloseCode
 
 RFB_WITHIN = 5.0
@@ -73,7 +74,8 @@ class Tunnel:
         try:
             async with asyncio.timeout(RFB_WITHIN):
                 if isinstance(address, UnixAddress):
-                    await loop.create_unix_connection(lambda: self._rfb, address.path)
+                    with socket_path(address) as path:
+                        await loop.create_unix_connection(lambda: self._rfb, path)
                 else:
                     await loop.create_connection(lambda: self._rfb, address.host, address.port)
         except (OSError, TimeoutError) as error:

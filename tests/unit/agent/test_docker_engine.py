@@ -108,6 +108,29 @@ async def test_a_session_is_a_container_that_shows_a_desktop_and_reaches_nothing
     assert any("size 400x300" in line for line in await agent.logs("s1", 100))
 
 
+async def test_what_a_container_puts_into_its_folder_leads_nowhere(begin: Begin, engine: Podman) -> None:
+    agent = await begin()
+    await agent.run("s1", order(), 1)
+    await agent.run("s2", order(user="ben", hibernate="stop"), 1)
+    other = await agent.rfb_address("s1")
+    assert isinstance(other, UnixAddress)
+    folder = Path(other.path).parent
+    own = await agent.rfb_address("s2")
+    assert isinstance(own, UnixAddress)
+    Path(own.path).unlink()  # the folder is the container's to write to
+    for name, place in (
+        ("rfb.sock", f"../{folder.name}/rfb.sock"),
+        ("hibernated", "../out"),
+        (".hibernated", "../out"),
+    ):
+        Path(own.path).with_name(name).symlink_to(place)
+    with pytest.raises(AgentFailure, match="something else"):
+        await grab(await agent.rfb_address("s2"))
+    assert (await grab(other)).width == 400
+    await agent.hibernate("s2")
+    assert not (folder.parent / "out").exists()
+
+
 @pytest.mark.parametrize(("way", "state"), [("freeze", "paused"), ("stop", "exited")])
 async def test_a_hibernated_session_stands_still_and_comes_back(
     begin: Begin, engine: Podman, way: str, state: str

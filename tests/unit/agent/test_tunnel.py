@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from app.agent.platform import AgentFailure, RfbAddress, TcpAddress, UnixAddress
+from app.agent.rfb import grab
 from app.agent.tunnel import Tunnel
 from app.agent_protocol import TUNNEL_FRAME, CloseCode
 from tests.fakes.agent_broker import AgentBroker
@@ -214,3 +216,27 @@ async def test_silence_after_a_ping_ends_a_half_open_tunnel(
     socket.transport.pause_reading()
     await asyncio.wait_for(tunnel.closed, 5)
     socket.transport.abort()
+
+
+async def test_a_link_in_a_folder_that_others_write_leads_to_no_desktop(broker: AgentBroker, tmp_path: Path) -> None:
+    """A container has its socket's folder to itself: a link there would open the desktop of somebody else."""
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"RFB 003.008\n")
+        await writer.wait_closed()
+
+    (tmp_path / "own").mkdir()
+    link = tmp_path / "own" / "rfb.sock"
+    link.symlink_to("../rfb.sock")
+    async with await asyncio.start_unix_server(serve, tmp_path / "rfb.sock"):
+        tunnel = Tunnel()
+        with pytest.raises(AgentFailure, match="something else"):
+            await tunnel.open(UnixAddress(str(link), exposed=True), url(broker), "the-token", None)
+        with pytest.raises(AgentFailure, match="something else"):
+            await grab(UnixAddress(str(link), exposed=True))
+        there = broker.expect_tunnel("p1")
+        plain = Tunnel()
+        await plain.open(UnixAddress(str(tmp_path / "rfb.sock"), exposed=True), url(broker), "the-token", None)
+        assert await (await there).recv() == b"RFB 003.008\n"
+        plain.close(CloseCode.NORMAL)
+        await until(lambda: plain._web._transport is None)  # type: ignore[union-attr]
