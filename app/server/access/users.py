@@ -152,22 +152,29 @@ class Users:
 
         Raises ``Unauthorised`` (``bad_credentials``) and, after a right password, ``Forbidden`` (``inactive``).
         """
-        user_id = self._names.get(username)
-        known = None if user_id is None else self._users[user_id]
-        right = await self._passwords.fits(None if known is None else known.password_hash, password)
-        current = self._users.get(user_id or "")
-        if not right or known is None or current is None or current.password_hash != known.password_hash:
-            raise Unauthorised("Invalid username or password", code="bad_credentials")
-        if not current.row.active:
-            raise Forbidden("This account is not active; an administrator can activate it", code="inactive")
-        return await self._logged_in(current.row.id, password)
+        while True:
+            user_id = self._names.get(username)
+            known = None if user_id is None else self._users[user_id]
+            right = await self._passwords.fits(None if known is None else known.password_hash, password)
+            if not right or known is None:
+                raise Unauthorised("Invalid username or password", code="bad_credentials")
+            row = await self._logged_in(known, password)
+            if row is not None:
+                return row
 
-    async def _logged_in(self, user_id: str, password: str) -> UserRow:
-        """Note the time, and a hash of today's strength; a database that is away keeps nobody out."""
-        known = self._users[user_id]
-        stronger = await self._passwords.hash(password) if self._passwords.outdated(known.password_hash) else None
+    async def _logged_in(self, verified: StoredUser, password: str) -> UserRow | None:
+        """Note the time, and a hash of today's strength; a database that is away keeps nobody out.
+
+        None where the password that was checked is no longer the user's, and is to be checked against the new one.
+        """
+        outdated = self._passwords.outdated(verified.password_hash)
+        stronger = await self._passwords.hash(password) if outdated else None
         async with self._changing:
-            known = self._known(user_id)
+            known = self._users.get(verified.row.id)
+            if known is None or known.password_hash != verified.password_hash:
+                return None
+            if not known.row.active:
+                raise Forbidden("This account is not active; an administrator can activate it", code="inactive")
             row = msgspec.structs.replace(known.row, last_login=self._clock())
             new = msgspec.structs.replace(known, row=row, password_hash=stronger or known.password_hash)
             try:

@@ -119,6 +119,49 @@ async def test_a_name_is_taken_once_in_whatever_case(floor: Floor, username: str
     assert len((await floor.again()).users.rows()) == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "code"), [({"password": "another-password"}, "bad_credentials"), ({"active": False}, "inactive")]
+)
+async def test_what_changes_while_a_login_is_noted_counts(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: str
+) -> None:
+    """Also where the login brings a hash of today's strength with it: it may not bring the old password back."""
+    await floor.users.create("admin", "a@example.com", "secure-password", "admin")
+    row = await floor.users.create("kim", "kim@example.com", "secure-password")
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+    make = floor.passwords.hash
+
+    async def slowly(password: str) -> str:
+        made = await make(password)
+        if password == "secure-password":
+            begun.set()
+            await goes_on.wait()
+        return made
+
+    await floor.users.verify("kim", "secure-password")
+    monkeypatch.setattr(floor.passwords, "hash", slowly)
+    monkeypatch.setattr(floor.passwords, "outdated", lambda _: True)
+    login = asyncio.create_task(floor.users.verify("kim", "secure-password"))
+    await begun.wait()
+    await floor.users.change(row.id, **changes)
+    goes_on.set()
+    assert await code_of(login) == code
+    monkeypatch.undo()
+    if "password" in changes:
+        assert await code_of(floor.users.verify("kim", "secure-password")) == "bad_credentials"
+        assert (await floor.users.verify("kim", "another-password")).id == row.id
+
+
+async def test_two_logins_at_once_that_both_bring_a_stronger_hash(
+    floor: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = await floor.users.create("kim", "kim@example.com", "secure-password")
+    outdated = [True, True, False]
+    monkeypatch.setattr(floor.passwords, "outdated", lambda _: outdated.pop(0))
+    found = await asyncio.gather(*(floor.users.verify("kim", "secure-password") for _ in range(2)))
+    assert {one.id for one in found} == {row.id}
+
+
 async def test_two_at_once_make_one_user(floor: Floor) -> None:
     results = await asyncio.gather(
         *(floor.users.create("kim", "kim@example.com", "secure-password") for _ in range(3)), return_exceptions=True
