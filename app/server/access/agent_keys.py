@@ -7,6 +7,7 @@ owner's alone, where agents started here by the same person find it, or is given
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import secrets
@@ -50,6 +51,7 @@ class AgentKeys:
         self._clock = clock
         self._rows: dict[str, AgentKeyRow] = {}
         """By hash."""
+        self._changing = asyncio.Lock()
         self._listeners: tuple[Listener, ...] = ()
 
     async def load(self) -> None:
@@ -82,27 +84,29 @@ class AgentKeys:
 
     async def rotate(self, key_id: str) -> tuple[AgentKeyRow, str]:
         """Replace a key's text; sockets that came with the old one are told. Raises ``NotFound``, ``Conflict``."""
-        old = self._known(key_id)
-        key, now = _new_key(), self._clock()
-        if key_id == MACHINE:
-            if self._given is not None:
-                raise Conflict(f"This machine's key is given as {VARIABLE}; change it there")
-            row = self._set_machine(key, now)
-        else:
-            row = msgspec.structs.replace(old, key_hash=_hash(key), rotated_at=now)
-            await self._store.save_agent_key(row)
-            self._rows.pop(old.key_hash, None)
-            self._rows[row.key_hash] = row
+        async with self._changing:
+            old = self._known(key_id)
+            key, now = _new_key(), self._clock()
+            if key_id == MACHINE:
+                if self._given is not None:
+                    raise Conflict(f"This machine's key is given as {VARIABLE}; change it there")
+                row = self._set_machine(key, now)
+            else:
+                row = msgspec.structs.replace(old, key_hash=_hash(key), rotated_at=now)
+                await self._store.save_agent_key(row)
+                self._rows.pop(old.key_hash, None)
+                self._rows[row.key_hash] = row
         self._tell(key_id)
         return row, key
 
     async def revoke(self, key_id: str) -> AgentKeyRow:
         """Withdraw a key; its agents' sockets are told. Raises ``NotFound``, and ``Conflict`` for the machine's own."""
-        row = self._known(key_id)
-        if key_id == MACHINE:
-            raise Conflict("This machine's own key cannot be revoked; rotate it instead")
-        await self._store.delete_agent_key(key_id)
-        self._rows.pop(row.key_hash, None)
+        async with self._changing:
+            row = self._known(key_id)
+            if key_id == MACHINE:
+                raise Conflict("This machine's own key cannot be revoked; rotate it instead")
+            await self._store.delete_agent_key(key_id)
+            self._rows.pop(row.key_hash, None)
         self._tell(key_id)
         return row
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import stat
 from pathlib import Path
 
@@ -44,6 +45,22 @@ async def test_a_key_opens_in_each_of_its_places_until_it_is_revoked(
         await keys.revoke(row.id)
     assert refused.value.code == "key_not_found"
     assert all(key.encode() not in path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+
+
+async def test_two_rotations_at_once_leave_one_text(floor: Floor, keys: AgentKeys) -> None:
+    row, _ = await keys.add("rack 1")
+    texts = [key for _, key in await asyncio.gather(keys.rotate(row.id), keys.rotate(row.id))]
+    for known in (keys, await made(floor)):
+        assert [known.carried_by(bearing(text)) is not None for text in texts] == [False, True]
+        assert len(known.rows()) == 2
+
+
+async def test_a_rotation_brings_no_revoked_key_back(floor: Floor, keys: AgentKeys) -> None:
+    row, _ = await keys.add("rack 1")
+    _, rotated = await asyncio.gather(keys.revoke(row.id), keys.rotate(row.id), return_exceptions=True)
+    assert isinstance(rotated, NotFound)
+    for known in (keys, await made(floor)):
+        assert [one.id for one in known.rows()] == [MACHINE]
 
 
 async def test_a_rotated_key_opens_only_with_its_new_text(floor: Floor, keys: AgentKeys) -> None:
