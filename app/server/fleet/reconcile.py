@@ -15,7 +15,7 @@ import msgspec
 
 from app.agent_protocol import HeldSession
 from app.contract import DesktopRow, DesktopState
-from app.errors import CallboardError
+from app.errors import CallboardError, Unavailable
 from app.logs import get_logger
 from app.server.fleet import orders, rules
 from app.server.fleet.outcomes import ended_fields, told_fields
@@ -46,8 +46,9 @@ class Reconciler:
                 stale.append(one.session_id)
         return stale
 
-    async def settle(self, agent_id: str, held: list[HeldSession] | None) -> None:
-        """Bring the rows of an agent in line with what it holds."""
+    async def settle(self, agent_id: str, held: list[HeldSession] | None) -> bool:
+        """Bring the rows of an agent in line with what it holds; False when the database could not keep some of it."""
+        kept = True
         inventory = None if held is None else {one.session_id: one for one in held}
         for row in self._state.of_agent(agent_id):
             one = inventory.get(row.id) if inventory is not None else None
@@ -58,6 +59,8 @@ class Reconciler:
                 await self._state.change_desktop(row.id, decide)
             except CallboardError as error:
                 log.error("session not reconciled", session=row.id, agent=agent_id, why=error.message)
+                kept = kept and not isinstance(error, Unavailable)
+        return kept
 
     def _decide(self, row: DesktopRow, agent_id: str, one: HeldSession | None, known: bool) -> Edit | None:
         if row.agent_id != agent_id or row.state == "terminated":

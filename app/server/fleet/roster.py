@@ -80,7 +80,7 @@ class Roster:
         self.strays = 0
         """Results of commands that nobody sent."""
         self.stale: Callable[[str, list[HeldSession]], list[str]] = lambda _agent, _held: []
-        self.reconcile: Callable[[str, list[HeldSession] | None], Awaitable[None]]
+        self.reconcile: Callable[[str, list[HeldSession] | None], Awaitable[bool]]
         self.finished: Callable[[Finished], Awaitable[bool]]
         self.late: Callable[[str, CommandResult], Awaitable[bool]]
         self.event: Callable[[str, SessionEvent], Awaitable[bool]]
@@ -178,9 +178,12 @@ class Roster:
             log.error("agent not registered", agent=connection.agent_id, why=error.message)
             connection.end(CloseCode.INTERNAL, "the broker cannot keep the registration now")
             return
-        if self._current.get(connection.agent_id) is connection:
-            await self.reconcile(connection.agent_id, message.sessions)
+        if self._current.get(connection.agent_id) is not connection:
+            return
+        if await self.reconcile(connection.agent_id, message.sessions):
             self._ask_programs(connection)
+        else:  # it comes again, with what it holds then
+            connection.end(CloseCode.INTERNAL, "the broker cannot keep what the agent holds now")
 
     def _install(self, connection: AgentConnection, row: AgentRow, message: Register) -> None:
         """The row is durable: from here on this connection counts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,29 @@ async def test_a_registration_that_cannot_be_kept_is_none(house: House) -> None:
     assert not house.fleet.agents
     house.store.away = False
     await agent.register()
+
+
+async def test_an_agent_comes_again_when_what_it_holds_cannot_be_kept(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = house.agent(inventory=[])
+    await agent.register()
+    row = await house.running(agent)
+    await agent.drop()
+    write = house.store._write
+
+    async def once(*arguments: Any) -> None:  # the registration, and nothing after it
+        await write(*arguments)
+        house.store.away = True
+
+    monkeypatch.setattr(house.store, "_write", once)
+    await agent.register()
+    assert (await agent.gone())[0] == CloseCode.INTERNAL
+    assert house.fleet.desktops[row.id].state == "running"
+    monkeypatch.undo()
+    house.store.away = False
+    await agent.register()
+    await house.until(row.id, lambda row: row.state == "terminated")
 
 
 async def test_a_socket_that_ends_while_its_registration_is_kept(house: House) -> None:
