@@ -65,6 +65,7 @@ async def test_keys_arrive_pixels_change_and_one_chord_takes_the_keyboard_back(
         assert "Right-Ctrl+Escape" in one.bar.chord.text()
         one.bar.chord_chosen.emit("Pause")  # this platform knows no right Control; the last test has a real one
         assert one.bar.chord.text() == "Pause takes them back"
+        assert not one.bar.control_buttons[0].isVisible(), "the keys are there already"
         seat.key(one, Qt.Key.Key_Control, kinds="d")
         seat.key(one, Qt.Key.Key_Pause)
         await until(lambda: not one.bar.light.remote, "the chord takes the keyboard back")

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
 from app.client.api import ApiError
@@ -21,7 +21,7 @@ from app.models.store import Store
 from app.novnc import ViewerFiles
 from app.ui.theme import Theme
 from app.ui.viewer.attempts import DELAYS, MOST, STEADY, Attempts, End
-from app.ui.viewer.bar import CHORDS, HERE, REMOTE, Banner, LoginRow, ViewerBar
+from app.ui.viewer.bar import CHORDS, HERE, NAME_ROOM, REMOTE, Banner, LoginRow, ViewerBar
 from app.ui.viewer.clipboard import MOST as LONGEST
 from app.ui.viewer.clipboard import ClipboardBridge
 from app.ui.viewer.traffic import ViewerTraffic
@@ -143,6 +143,7 @@ def test_the_bar_of_a_view_offers_nothing_that_acts(qtbot: QtBot) -> None:
     view, control = ViewerBar("view", lambda: theme), ViewerBar("control", lambda: theme)
     for bar in (view, control):
         qtbot.addWidget(bar)
+        bar.resize(1240, 30)
         bar.show()
     assert view.chip.text() == "VIEW ONLY"
     assert control.chip.text() == "CONTROL"
@@ -152,11 +153,51 @@ def test_the_bar_of_a_view_offers_nothing_that_acts(qtbot: QtBot) -> None:
     for codes, words in CHORDS.items():
         control.set_chord(codes)
         assert words in control.chord.text()
-    control.light.set_remote(True)
+        assert "takes them back" not in control.chord.text(), "they are here"
+    control.set_remote(True)
     assert control.light.accessibleName() == REMOTE
-    control.light.set_remote(False)
+    assert control.chord.text().endswith("takes them back")
+    assert not control.control_buttons[0].isVisible(), "the keys are there already"
+    control.set_remote(False)
     assert control.light.text == HERE
+    assert control.control_buttons[0].isVisible()
     assert not control.grab().isNull()
+
+
+def test_the_name_keeps_its_room_and_the_rest_gives_way(qtbot: QtBot) -> None:
+    theme = Theme.named("dark")
+    bar = ViewerBar("control", lambda: theme)
+    qtbot.addWidget(bar)
+    bar.set_name("ada-larsen-demo-cue-list-x5pza4")
+    bar.set_chord("ControlRight+Escape")
+    bar.set_layout_name("QWERTY")
+    bar.set_traffic("33 kB/s   2 ms")
+    bar.resize(1900, 30)
+    bar.show()
+    assert bar.name.shown == "ada-larsen-demo-cue-list-x5pza4"
+    assert bar.traffic.isVisible()
+    for width in (1240, 900, bar.minimumSizeHint().width()):
+        bar.resize(width, 30)
+        QApplication.processEvents()
+        assert bar.name.width() >= NAME_ROOM
+        assert bar.full_button.geometry().right() < width, "nothing is cut off"
+        assert bar.light.isVisible()
+    assert not bar.traffic.isVisible()
+    assert bar.name.shown.endswith("\N{HORIZONTAL ELLIPSIS}")
+
+
+def test_traffic_does_not_move_what_stands_beside_it(qtbot: QtBot) -> None:
+    theme = Theme.named("dark")
+    bar = ViewerBar("control", lambda: theme)
+    qtbot.addWidget(bar)
+    bar.resize(1900, 30)
+    bar.show()
+    places = []
+    for text in ("1 kB/s   1 ms", "12.4 MB/s   112 ms"):
+        bar.set_traffic(text)
+        QApplication.processEvents()
+        places.append(bar.chip.x())
+    assert places[0] == places[1]
 
 
 def test_the_banner_shows_text_as_text(qtbot: QtBot) -> None:

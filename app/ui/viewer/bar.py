@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMenu, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from app.contract import ViewerMode
@@ -25,6 +25,30 @@ CHORDS = {
 """What may take the keys back, by the codes of the physical keys, and how people call it."""
 MODES = {"view": "VIEW ONLY", "control": "CONTROL"}
 REMOTE, HERE = "keys go to the desktop", "keys stay here"
+NAME_ROOM = 150
+"""Pixels that the name keeps; whatever else the bar has no room for gives way."""
+WIDEST_TRAFFIC = "99.9 MB/s   9999 ms"
+
+
+class NameLabel(QLabel):
+    """A name that ends in dots where the room does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setProperty("role", "heading")
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.setMinimumWidth(NAME_ROOM)
+
+    @property
+    def shown(self) -> str:
+        """As much of it as there is room for."""
+        return self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, self.shown)
+        painter.end()
 
 
 class KeysLight(QWidget):
@@ -83,8 +107,9 @@ class ViewerBar(QWidget):
         super().__init__()
         self.setObjectName("viewer-bar")
         self.mode = mode
-        self.name = plain_label("", "heading")
-        self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._chord = ""
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.name = NameLabel()
         self.chip = plain_label(MODES[mode], "value")
         self.chip.setProperty("chip", mode)
         self.light = KeysLight(theme)
@@ -93,7 +118,9 @@ class ViewerBar(QWidget):
         self.chord.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.chord.setToolTip(escape_tooltip("Which keys take the keyboard back from the desktop"))
         self.traffic = plain_label("", "hint")
+        self.traffic.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.layout_name = plain_label("", "hint")
+        self.layout_name.setToolTip("Keyboard layout of this machine; the desktop may have another")
         self.scale_button = _button("1:1", "Fit the desktop into the window, or show it pixel for pixel (1)")
         self.full_button = _button("Full screen", "F11")
         self.control_buttons = [
@@ -107,7 +134,8 @@ class ViewerBar(QWidget):
         self._fill_chords()
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout(self)
+        row = self._row = QHBoxLayout(self)
+        row.setSizeConstraint(QHBoxLayout.SizeConstraint.SetNoConstraint)
         row.setContentsMargins(10, 3, 6, 3)
         row.setSpacing(10)
         row.addWidget(self.name, 1)
@@ -121,6 +149,39 @@ class ViewerBar(QWidget):
             button.setVisible(self.mode == "control")
         for button in (*(self.control_buttons if self.mode == "control" else ()), self.scale_button, self.full_button):
             row.addWidget(button)
+
+    def _kept(self) -> list[QWidget]:
+        """What stands beside the name in any window."""
+        kept: list[QWidget] = [self.chip, self.scale_button, self.full_button]
+        if self.mode == "control":
+            kept += [self.light] if self.light.remote else [self.light, self.control_buttons[0]]
+        return kept
+
+    def _room_for(self, widget: QWidget) -> int:
+        return max(widget.sizeHint().width(), widget.minimumWidth()) + self._row.spacing()
+
+    def minimumSizeHint(self) -> QSize:
+        """The name and what always stands beside it."""
+        margins = self._row.contentsMargins()
+        width = margins.left() + margins.right() + NAME_ROOM + sum(map(self._room_for, self._kept()))
+        return QSize(width, super().minimumSizeHint().height())
+
+    def _fit(self) -> None:
+        """Show what there is room for beside the name; the rest has keys, or can wait for a wider window."""
+        yielding: list[QWidget] = [self.traffic]
+        if self.mode == "control":
+            keys, *acts = self.control_buttons
+            keys.setVisible(not self.light.remote)
+            yielding = [self.chord, *acts, self.layout_name, self.traffic]  # the last gives way first
+        room = self.width() - self.minimumSizeHint().width()
+        for widget in yielding:
+            room -= self._room_for(widget)
+            widget.setVisible(room >= 0)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """More or less of it fits."""
+        super().resizeEvent(event)
+        self._fit()
 
     def _connect(self) -> None:
         wishes = (self.keys_wanted, self.ctrl_alt_del_wanted, self.paste_wanted, self.type_wanted)
@@ -144,19 +205,33 @@ class ViewerBar(QWidget):
 
     def set_chord(self, codes: str) -> None:
         """Which keys take the keyboard back."""
-        self.chord.setText(f"{CHORDS.get(codes, codes)} takes them back")
+        self._chord = CHORDS.get(codes, codes)
+        self.chord.setText(f"{self._chord} takes them back" if self.light.remote else self._chord)
+        self._fit()
+
+    def set_remote(self, remote: bool) -> None:
+        """Where keys go, and what changes that."""
+        self.light.set_remote(remote)
+        self.chord.setText(f"{self._chord} takes them back" if remote else self._chord)
+        self._fit()
 
     def set_scaled(self, scaled: bool) -> None:
         """The button offers the other way."""
         self.scale_button.setText("1:1" if scaled else "Fit")
+        self._fit()
 
     def set_traffic(self, text: str) -> None:
         """Throughput and round trip, or nothing."""
-        self.traffic.setText(text)
+        if text and not self.traffic.minimumWidth():  # what stands beside it does not jump each second
+            self.traffic.setMinimumWidth(self.traffic.fontMetrics().horizontalAdvance(WIDEST_TRAFFIC))
+        if text != self.traffic.text():
+            self.traffic.setText(text)
+            self._fit()
 
     def set_layout_name(self, name: str) -> None:
         """This machine's keyboard layout, since the desktop may have another."""
-        self.layout_name.setText(f"Layout {name}" if name else "")
+        self.layout_name.setText(name)
+        self._fit()
 
     def set_connected(self, connected: bool) -> None:
         """Buttons that need a connection."""

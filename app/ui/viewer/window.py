@@ -43,7 +43,7 @@ class ViewerWindow(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumSize(480, 320)
-        self.resize(1180, 780)
+        self.resize(1240, 800)
         self.context = context
         self.session_id = session_id
         self.mode = mode
@@ -147,7 +147,7 @@ class ViewerWindow(QWidget):
         self._show_bar()
 
     def _on_keys(self, remote: bool) -> None:
-        self.bar.light.set_remote(remote)
+        self.bar.set_remote(remote)
         self.clipboard.set_open(remote and bool(self.context.settings.get("viewer/clipboard")))
         self._show_bar()
 
