@@ -104,6 +104,35 @@ class TestCreateSession:
         undo()
         assert fleet.calls[-1] == ("delete_session", "desk-new", False)
 
+    def test_an_agent_that_goes_changes_nothing_that_was_chosen(self, desk: Desk, fleet: ScriptedFleet) -> None:
+        panel = self.panel(desk)
+        panel.templates.choose("xterm")
+        panel.home.setChecked(not panel.home.isChecked())
+        ticked = panel.home.isChecked()
+        rows = [row for row in desk.context.store.agents.values() if row.platform == "local"]
+        for row in rows:
+            desk.venue.event("agent.changed", row.id, msgspec.structs.replace(row, sessions=row.sessions + 1))
+        assert panel.home.isChecked() is ticked, "the tick is the operator's"
+        for row in rows:
+            desk.venue.event("agent.changed", row.id, msgspec.structs.replace(row, status="offline"))
+        assert panel.templates.currentItem().text() == "Terminal", "not another one instead"
+        assert panel.templates.chosen is None
+        assert "cannot run now" in panel.template_error.text()
+        panel.form.fields["user"].set_text("ann")
+        panel.submit()
+        assert calls_that_change(fleet) == []
+        desk.venue.event("agent.changed", rows[0].id, rows[0])
+        assert panel.template_error.text() == ""
+        panel.submit()
+        assert fleet.calls[-1][:3] == ("create_session", "ann", "xterm")
+
+    def test_a_time_out_of_nothing_is_never(self, desk: Desk) -> None:
+        panel = self.panel(desk)
+        row = desk.context.store.template_named("firefox-browser")
+        desk.venue.event("template.saved", row.id, msgspec.structs.replace(row, idle_timeout="0"))
+        assert panel.templates.choose("firefox-browser")
+        assert panel.form.fields["idle_timeout"].editor.placeholderText() == "never"
+
     def test_platform_home_and_state_can_be_chosen(self, desk: Desk, fleet: ScriptedFleet) -> None:
         panel = self.panel(desk)
         panel.templates.choose("cue-player")
@@ -155,8 +184,8 @@ class TestCreateSession:
         for agent_id in ("rack-1", "rack-2", "studio-b"):
             row = msgspec.structs.replace(desk.store.agents[agent_id], missing_programs=["xterm", "blender"])
             desk.venue.event("agent.changed", agent_id, row)
-        assert again.templates.chosen is not None
-        assert again.templates.chosen.name != "xterm"
+        assert again.templates.chosen is None, "no other desktop is begun instead"
+        assert "cannot run now" in again.template_error.text()
 
     def test_without_any_template_it_says_where_they_are_made(self, qtbot: QtBot, tmp_path: Path) -> None:
         empty = Desk(tmp_path / "other", Client(), venue=False)

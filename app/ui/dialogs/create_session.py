@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QRadioButton
 
-from app.models.fleet_words import is_attached, offered_by, platforms_of
+from app.models.fleet_words import idle_limit, is_attached, offered_by, platforms_of
 from app.models.wording import plain
 from app.quantities import cpu_cores, duration_seconds, memory_bytes
 from app.ui.dialogs.edit_tags import tag_list
@@ -40,6 +40,7 @@ class CreateSession(FormPanel):
         super().__init__(
             context, "New session", "Begin session", subtitle="A desktop for one person, made from a template."
         )
+        self._shown = ""
         form = self.form
         form.add_widget(plain_label("Template", "hint"))
         self.templates = TemplateList(context)
@@ -94,6 +95,8 @@ class CreateSession(FormPanel):
         template = self.templates.chosen
         some = self.templates.count() > 0
         none = "No template can run now." if some else "There is no template yet: Settings, Templates makes one."
+        if self.templates.currentItem() is not None:
+            none = "This template cannot run now. Choose another, or wait for an agent."
         self._say_template("" if template is not None else none)
         if template is None:
             return
@@ -105,7 +108,11 @@ class CreateSession(FormPanel):
         ):
             editor = self.form.fields[name].editor
             editor.setPlaceholderText(f"{plain(value)} ({FROM_TEMPLATE})" if value else "no limit")
-        self.home.setChecked(template.persistent_home)
+        if not idle_limit(template):
+            self.form.fields["idle_timeout"].editor.setPlaceholderText("never")
+        if template.name != self._shown:  # what the operator ticked stays when an agent comes or goes
+            self._shown = template.name
+            self.home.setChecked(template.persistent_home)
         self._fill_platforms()
 
     def _fill_platforms(self) -> None:

@@ -58,7 +58,7 @@ class TemplateList(QListWidget):
         return False
 
     def fill(self) -> None:
-        """Read the templates again and keep the chosen one; those that can run come first."""
+        """Read the templates again; the chosen one is kept, also when it cannot run any more: never another instead."""
         store = self.context.store
         current = self.currentItem().data(NAME_ROLE) if self.currentItem() is not None else ""
         reasons = {row.id: why_not_runnable(row, store.agents, self.platform) for row in store.templates.values()}
@@ -72,7 +72,7 @@ class TemplateList(QListWidget):
             self._add(row, reasons[row.id])
         self.setCurrentRow(-1)
         self.blockSignals(False)
-        if not self.choose(current):
+        if not self._stay_at(current):
             self._choose_first()
         self.setFixedHeight(HEIGHT * min(self._most, max(1, self.count())) + 2)
 
@@ -88,6 +88,14 @@ class TemplateList(QListWidget):
             item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEnabled)
         item.setToolTip("")
         self.addItem(item)
+
+    def _stay_at(self, name: str) -> bool:
+        """Whether the template is still there; then it is the current one, greyed or not."""
+        for number in range(self.count()):
+            if self.item(number).data(NAME_ROLE) == name:
+                self.setCurrentRow(number)
+                return True
+        return False
 
     def _choose_first(self) -> None:
         for number in range(self.count()):
