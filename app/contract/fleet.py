@@ -30,7 +30,7 @@ SLOT_STATES = frozenset({"pending", "running", "terminating"})
 
 class AgentRow(Row, kw_only=True):
     """An agent, connected or not. ``sessions`` is the broker's own count of slots in use, ``reported_sessions`` the
-    agent's word; ``cpu`` and ``memory`` are percent of the machine, None where the agent does not say."""
+    agent's word; ``max_memory`` is GiB; ``cpu`` and ``memory`` are percent of the machine, None where it does not say."""
 
     uuid: str
     platform: str

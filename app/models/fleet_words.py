@@ -69,7 +69,7 @@ def load_text(row: DesktopRow) -> str:
     return "  ".join(filter(None, (cpu, memory_text(row.load_memory))))
 
 
-def idle_limit(row: DesktopRow) -> int:
+def idle_limit(row: DesktopRow | TemplateRow) -> int:
     """Seconds of idleness after which a session hibernates; 0: never."""
     if not row.idle_timeout:
         return 0
@@ -77,6 +77,13 @@ def idle_limit(row: DesktopRow) -> int:
         return duration_seconds(row.idle_timeout)
     except Invalid:
         return 0
+
+
+def time_out_text(row: DesktopRow | TemplateRow) -> str:
+    """What idleness does to a session: a time-out of 0 is none."""
+    if row.idle_timeout and idle_limit(row):
+        return f"hibernates after {plain(row.idle_timeout)} of idleness"
+    return "never hibernates by itself"
 
 
 def idle_seconds(row: DesktopRow, viewers: Iterable[ViewerRow], now: float) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.contract import AgentRow, DesktopRow, TemplateRow
 from app.models.fleet_states import heartbeat_age, sessions_text, state_of_agent, state_of_desktop
-from app.models.fleet_words import idle_text, load_text, memory_text, why_not_runnable
+from app.models.fleet_words import idle_text, load_text, time_out_text, why_not_runnable
 from app.models.ghosts import Ghost
 from app.models.store import Store
 from app.models.wording import age_text, clean, clock_text, date_text, plain
@@ -87,7 +87,7 @@ def _machine(row: AgentRow) -> list[Line]:
     lines = [Line("Platform", plain(row.platform)), Line("Region", plain(row.region or "not given"))]
     size = [f"{row.max_sessions} sessions"]
     size += [f"{row.max_cpu:g} cores"] if row.max_cpu is not None else []
-    size += [memory_text(row.max_memory)] if row.max_memory is not None else []
+    size += [f"{row.max_memory:g} GiB"] if row.max_memory is not None else []
     lines.append(Line("Room for", ", ".join(size)))
     leader = {True: "leads", False: "stands by", None: "alone"}[row.leader]
     lines.append(Line("Leader", f"{leader}, {row.standbys} stand by" if row.standbys else leader))
@@ -172,7 +172,7 @@ def _given(row: DesktopRow) -> list[Line]:
     if row.limits:
         lines.append(Line("Limits", LIMITS.get(row.limits, plain(row.limits))))
     lines.append(Line("Home", "kept" if row.persistent_home else "thrown away at its end"))
-    lines.append(Line("Time-out", f"hibernates after {plain(row.idle_timeout)}" if row.idle_timeout else "none"))
+    lines.append(Line("Time-out", time_out_text(row)))
     if row.generation > 1:
         lines.append(Line("Begun", f"{row.generation} times"))
     return lines

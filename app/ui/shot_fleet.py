@@ -139,7 +139,7 @@ def agent_row(
 ) -> AgentRow:  # fmt: skip
     """One agent."""
     fields: dict[str, Any] = {
-        "status": "online", "max_cpu": 32.0, "max_memory": 128 * 1024 * MIB, "version": "0.1.0", "region": region,
+        "status": "online", "max_cpu": 32.0, "max_memory": 128.0, "version": "0.1.0", "region": region,
         "metadata": {"host": f"{agent_id}.house.lan", "limits": "engine" if platform == "docker" else "systemd"},
         "capabilities": ["hibernate", "logs", "vnc", "thumbnail", "load"], "connection_id": f"conn-{agent_id}",
         "registered_at": NOW - 2.2 * DAY,

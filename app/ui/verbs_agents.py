@@ -68,9 +68,9 @@ async def run_drain(context: Context, agent_id: str) -> Done:
     """No new sessions from now on; those that are there go on."""
     fleet = context.connected.fleet
     await fleet.drain(agent_id)
-    left = sessions_text(len(context.store.desktops_on(agent_id)))
-    name = plain(agent_id)
-    return Done(f"{name} drains: no new sessions, {left} go on", f"drain {name}", partial(fleet.undrain, agent_id))
+    count, name = len(context.store.desktops_on(agent_id)), plain(agent_id)
+    left = f"{sessions_text(count)} {'goes' if count == 1 else 'go'} on" if count else "nobody is on it"
+    return Done(f"{name} drains: no new sessions, {left}", f"drain {name}", partial(fleet.undrain, agent_id))
 
 
 async def run_undrain(context: Context, agent_id: str) -> Done:
@@ -78,7 +78,7 @@ async def run_undrain(context: Context, agent_id: str) -> Done:
     fleet = context.connected.fleet
     await fleet.undrain(agent_id)
     name = plain(agent_id)
-    return Done(f"{name} takes sessions again", f"undo of the drain of {name}", partial(fleet.drain, agent_id))
+    return Done(f"{name} takes sessions again", f"undrain {name}", partial(fleet.drain, agent_id))
 
 
 def still_on(context: Context, agent_id: str, *states: str) -> list[DesktopRow]:
@@ -113,14 +113,15 @@ async def run_hibernate_all(context: Context, agent_id: str) -> Done:
             if isinstance(result, Exception):
                 raise result
 
-    return Done(f"{sessions_text(len(ids))} of {name} hibernate", f"hibernate all of {name}", wake_all)
+    verb = "hibernates" if len(ids) == 1 else "hibernate"
+    return Done(f"{sessions_text(len(ids))} of {name} {verb}", f"hibernate all of {name}", wake_all)
 
 
 async def run_terminate_all(context: Context, agent_id: str) -> Done:
     """End everything on it."""
     count = len(still_on(context, agent_id))
     await context.connected.fleet.terminate_all(agent_id)
-    return Done(f"{sessions_text(count)} of {plain(agent_id)} end")
+    return Done(f"{sessions_text(count)} of {plain(agent_id)} {'ends' if count == 1 else 'end'}")
 
 
 def all_losses(context: Context, ids: Sequence[str]) -> Losses:

@@ -54,6 +54,22 @@ class TestDrain:
         assert fleet.calls[-1] == ("undrain", "rack-2")
         assert "Undone: drain rack-2" in house.said()
 
+    def test_one_session_goes_on_and_an_end_that_is_undone_is_said_so(self, house: Stage) -> None:
+        for desktop_id in list(house.store.desktops_on("rack-2"))[1:]:
+            house.venue.event("desktop.gone", desktop_id, None)
+        house.go_to("rack-2")
+        house.key(Key.Key_D)
+        assert any(text.startswith("rack-2 drains: no new sessions, 1 session goes on") for text in house.said())
+        drained(house)
+        house.key(Key.Key_D)
+        house.key(Key.Key_Z, CONTROL)
+        assert "Undone: undrain rack-2" in house.said()
+
+    def test_room_is_said_in_its_unit(self, house: Stage) -> None:
+        house.go_to("rack-2")
+        house.agents.toggle_details()
+        assert "Room for: 12 sessions, 32 cores, 128 GiB" in house.agents.details.as_text()
+
     def test_d_on_what_drains_is_its_undo(self, house: Stage) -> None:
         drained(house)
         house.go_to("rack-2")

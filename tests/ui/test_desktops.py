@@ -278,7 +278,7 @@ class TestTwoKinds:
         house.go_to(ASLEEP)
         house.sessions.toggle_details()
         text = house.sessions.details.as_text()
-        assert "Time-out: hibernates after 2h" in text
+        assert "Time-out: hibernates after 2h of idleness" in text
         assert "Agent: rack-2" in text
         assert "Limits: enforced by systemd" in text
 

@@ -137,7 +137,7 @@ class SessionsPage(BoardPage):
     def hints(self) -> str:
         """Keys for the foot, for the kind of row that is selected."""
         if self.kind_of_all(self.view.targets()) == "desktop":
-            return "V look    Shift+V control    H hibernate / wake    Delete terminate    F4 log    T tags    F1 keys"
+            return "V view    Shift+V control    H hibernate / wake    Delete terminate    F4 log    T tags    F1 keys"
         return "Delete kick    R re-take    Ctrl+Z undo    Enter details    Space mark    / filter    F1 keys"
 
     def empty_words(self) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from app.models.fleet_words import (
     load_text,
     rate_text,
     span_text,
+    time_out_text,
     viewer_text,
     why_not_runnable,
 )
@@ -61,6 +62,12 @@ def test_idle_is_time_without_a_working_viewer() -> None:
     assert idle_text(desktop(idle_timeout="nonsense"), [], START + 40) == "40 s"
     assert idle_seconds(desktop(state="hibernated"), [], NOW) is None
     assert idle_seconds(desktop(started_at=None), [], NOW) is None
+
+
+def test_a_time_out_of_nothing_is_none() -> None:
+    assert time_out_text(desktop(idle_timeout="2h")) == "hibernates after 2h of idleness"
+    for never in ("0", "", None, "nonsense"):
+        assert time_out_text(desktop(idle_timeout=never)) == "never hibernates by itself"
 
 
 @pytest.mark.parametrize(

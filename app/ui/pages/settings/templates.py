@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
+from app.models.fleet_words import time_out_text
 from app.models.wording import plain
 from app.ui.dialogs.edit_template import EditTemplate, definition_of
 from app.ui.dialogs.template_list import TemplateList
@@ -110,8 +111,5 @@ def told_of(template: TemplateRow) -> str:
     runs = [f"Command: {plain(' '.join(template.command))}"] if template.command else []
     runs += [f"Image: {plain(template.base_image)}"] if template.base_image else []
     given = ", ".join(f"{plain(key)} {plain(value)}" for key, value in template.default_resources.items())
-    time_out = (
-        f"hibernates after {plain(template.idle_timeout)} of idleness" if template.idle_timeout else "no idle time-out"
-    )
     made = "built in" if template.built_in else "made here"
-    return "\n".join([f"{plain(template.name)}, {made}", *runs, f"{given or 'no limits'}; {time_out}"])
+    return "\n".join([f"{plain(template.name)}, {made}", *runs, f"{given or 'no limits'}; {time_out_text(template)}"])
