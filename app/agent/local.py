@@ -8,6 +8,7 @@ document (seed 001, "Session Lifecycle", "WebSocket Protocol").
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +25,7 @@ from app.agent.local_folder import LocalFolder
 from app.agent.local_keeper import Keeper
 from app.agent.local_load import Samples
 from app.agent.platform import AgentFailure, EventListener, FailureCode, RfbAddress, UnixAddress
-from app.agent.session import READY_WITHIN, Record, Session, utc_now
+from app.agent.session import READY_WITHIN, Record, Session, utc_now, why_it_ended
 from app.agent_protocol import AgentLoad, Capacity, HeldSession, SessionEvent
 from app.errors import ConfigError
 from app.logs import get_logger
@@ -57,6 +58,8 @@ class LocalPlatform:
         self._means: Means = SoftMeans()
         self._samples = Samples()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        """Ends under way, also such as an earlier agent began."""
 
     # Life of the platform ----------------------------------------------------------------------------------------
 
@@ -106,7 +109,7 @@ class LocalPlatform:
         if record.state == "starting":
             await self._finish_start(session)
         stopped = record.state == "hibernated" and not record.frozen
-        alive = record.state in ("running", "hibernated") and session.adopt(self._gone(session))
+        alive = record.state != "starting" and session.adopt(self._gone(session))
         if not stopped and not alive:
             log.warning("what is left of a session is ended", session=session.id, state=record.state)
             await self._clear(session)
@@ -114,8 +117,11 @@ class LocalPlatform:
         self._sessions[session.id] = session
         if session.confinement is not None:
             session.ooms = session.confinement.count_oom()
-            if alive and record.state == "running" and session.confinement.freezer.frozen():
-                await session.confinement.freezer.thaw()  # the agent ended between freezing it and writing that down
+        if alive and (stopped or record.state == "stopping"):
+            session.ask_no_more()
+            self._begin_end(session, session.grace_left(GRACE))
+        elif record.state == "running" and record.frozen:
+            await self._thaw(session)  # the agent ended while it was freezing it
         log.info("session adopted", session=session.id, state=record.state)
 
     async def _finish_start(self, session: Session) -> None:
@@ -163,13 +169,10 @@ class LocalPlatform:
         if session.record.state != "hibernated":
             if session.record.data.get("hibernate") == "stop":
                 self._put_to_sleep(session)  # first: should this agent end now, the next one must not take it for lost
-                await session.end(GRACE)
+                self._begin_end(session, GRACE)
             else:
-                await self._confined(session).freezer.freeze()
-                if not session.pid:
-                    raise AgentFailure("the session ended", FailureCode.NO_SESSION)
-                session.record.state, session.record.frozen = "hibernated", True
-                session.write()
+                await self._freeze(session)
+        await self._settled(session)
         return {"hibernate": "freeze" if session.record.frozen else "stop"}
 
     async def wake(self, session_id: str, data: dict[str, Any], generation: int) -> dict[str, Any]:
@@ -186,15 +189,14 @@ class LocalPlatform:
         session = self._sessions.get(session_id)
         if session is None:
             return {}
-        frozen = session.record.state == "hibernated" and session.record.frozen
         session.record.state = "stopping"
-        session.write()
+        try:
+            session.write()
+        except OSError as error:  # it ends all the same: that may be the only way to get room on a full disk
+            log.warning("the end of a session is not kept", session=session_id, error=str(error))
         session.ask_no_more()
-        if frozen:
-            await self._confined(session).freezer.thaw()
-        await session.end(timeout if graceful else 0.0)
-        self._sessions.pop(session_id, None)
-        await self._clear(session)
+        self._begin_end(session, timeout if graceful else 0.0)
+        await self._settled(session)
         if delete_home and persists(session.record):
             await asyncio.to_thread(self._folder.homes.delete, *owner_of(session.record))
         return {}
@@ -277,12 +279,11 @@ class LocalPlatform:
 
     async def _continue(self, session: Session) -> dict[str, Any]:
         """Wake a hibernated session the way it was put to sleep; one that runs needs nothing."""
+        await self._settled(session)
         if session.record.state == "hibernated" and session.record.frozen:
-            await self._confined(session).freezer.thaw()
+            await self._thaw(session)
             if not session.pid:
                 raise AgentFailure("the session ended while it was hibernated", FailureCode.NO_SESSION)
-            session.record.state, session.record.frozen = "running", False
-            session.write()
         elif session.record.state == "hibernated":
             try:
                 await self._begin(session)
@@ -296,12 +297,61 @@ class LocalPlatform:
         session.record.state, session.record.frozen, session.record.kept = "hibernated", False, True
         session.write()
 
+    async def _freeze(self, session: Session) -> None:
+        """Written down before and after: whoever finds it half done undoes it."""
+        session.record.frozen = True
+        session.write()
+        try:
+            await self._confined(session).freezer.freeze()
+            if not session.pid:
+                raise AgentFailure("the session ended", FailureCode.NO_SESSION)
+        except AgentFailure:
+            session.record.frozen = False
+            session.write()
+            raise
+        session.record.state = "hibernated"
+        session.write()
+
+    async def _thaw(self, session: Session) -> None:
+        await self._confined(session).freezer.thaw()
+        session.record.state, session.record.frozen = "running", False
+        session.write()
+
+    def _begin_end(self, session: Session, grace: float) -> None:
+        """End a session's processes, once; an end that is under way is hastened."""
+        if session.id in self._ending:
+            session.ask_to_end(grace)
+            return
+        ending = self._ending[session.id] = self._spawn(self._finish_end(session, grace))
+        ending.add_done_callback(lambda _: self._ending.pop(session.id, None))
+
+    async def _finish_end(self, session: Session, grace: float) -> None:
+        if session.record.frozen:
+            await self._confined(session).freezer.thaw()
+            session.record.frozen = False
+        await session.end(grace)
+        if session.record.state == "stopping":  # and not on its way into hibernation
+            self._sessions.pop(session.id, None)
+            await self._clear(session)
+
+    async def _settled(self, session: Session) -> None:
+        """Wait for an end that is under way, whoever asked for it; it goes on when nobody waits any more."""
+        ending = self._ending.get(session.id)
+        if ending is not None:
+            await asyncio.shield(ending)
+
     async def _clear(self, session: Session) -> None:
         """Nothing of a session stays but its log and, where it persists, its home."""
         self._leaving[session.id] = session
-        session.sweep()
         try:
-            await asyncio.to_thread(self._folder.keep_log, session)
+            await session.sweep()
+            if session.record.frozen:  # some freezers keep even what was killed
+                with contextlib.suppress(AgentFailure):
+                    await self._confined(session).freezer.thaw()
+            try:
+                await asyncio.to_thread(self._folder.keep_log, session)
+            except OSError as error:
+                log.warning("the log of an ended session is lost", session=session.id, error=str(error))
             await session.remove()
         finally:
             session.cleared.set()
@@ -332,10 +382,11 @@ class LocalPlatform:
 
     # Housekeeping ------------------------------------------------------------------------------------------------
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _look(self) -> None:
         await self._samples.take({one.id: one.pid for one in self._sessions.values() if one.pid})
@@ -390,18 +441,3 @@ def owner_of(record: Record) -> tuple[str, str]:
 def persists(record: Record) -> bool:
     """Whether the home stays; one that does not lies in the session's folder, and no other is this session's."""
     return record.data.get("persistent_home", True) is not False
-
-
-def why_it_ended(session: Session) -> tuple[str, str]:
-    """A sentence and a code from what the supervisor left."""
-    life = session.life()
-    if session.out_of_memory:
-        return "the session used more memory than it may", "OUT_OF_MEMORY"
-    if life is None or life.state != "ended":
-        return "the session's supervisor was ended from outside", "SUPERVISOR_LOST"
-    if life.cause == "display":
-        return life.reason, "DISPLAY_LOST"
-    if life.cause != "program":
-        return "the session was ended from outside", ""
-    program = Path(str((session.record.data.get("command") or ["the program"])[0])).name
-    return f"{program} {life.reason}", "" if life.exit_code == 0 else "PROGRAM_FAILED"

@@ -8,12 +8,14 @@ document (seed 001, "Session Lifecycle").
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import marshal
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -166,7 +168,7 @@ class Session:
         """Whether a start that an earlier agent began has come to its end, or does so now, and the desktop is there."""
         deadline = asyncio.get_running_loop().time() + within
         while (life := self.life()) is None or life.state == "starting":
-            lives = life.alive if life is not None else bool(processes.marked(MARKER, self.marker))
+            lives = life.alive if life is not None else bool(self._marked())
             if not lives or asyncio.get_running_loop().time() > deadline:
                 return False
             await asyncio.sleep(LOOK_EVERY)
@@ -204,10 +206,20 @@ class Session:
         self._on_gone = lambda: None
 
     def ask_to_end(self, grace: float) -> None:
-        """Begin the end without waiting for it."""
+        """Begin the end without waiting for it, or hasten it."""
         if self._pid:
-            (self.folder / "grace").write_text(str(grace), encoding="ascii")
+            with contextlib.suppress(OSError):  # a full disk: then the supervisor takes its own measure
+                (self.folder / "grace").write_text(str(grace), encoding="ascii")
             supervisor.signal_all([self._pid], signal.SIGTERM)
+
+    def grace_left(self, otherwise: float) -> float:
+        """Seconds that are left of an end that an earlier agent began."""
+        path = self.folder / "grace"
+        try:
+            grace = float(path.read_text(encoding="ascii"))
+            return min(max(0.0, path.stat().st_mtime + grace - time.time()), grace)
+        except (OSError, ValueError):
+            return otherwise
 
     async def end(self, grace: float) -> None:
         """End every process, gracefully for so long; returns when none is left. ``on_gone`` is not called."""
@@ -217,7 +229,7 @@ class Session:
             if not await self._await_gone(grace + LAST_WAIT):
                 supervisor.signal_all([*processes.descendants(self._pid), self._pid], signal.SIGKILL)
                 await self._await_gone(LAST_WAIT)
-        self.sweep()
+        await self.sweep()
 
     async def _await_gone(self, within: float) -> bool:
         try:
@@ -227,9 +239,13 @@ class Session:
             return False
         return True
 
-    def sweep(self) -> int:
+    def _marked(self) -> set[int]:
+        """Every process of this session; not of one whose id only begins as ours does."""
+        return {pid for pid, rest in processes.marked(MARKER, self.marker).items() if not rest}
+
+    async def sweep(self) -> int:
         """End what a supervisor that is gone left behind; how many processes that were."""
-        left = {pid for pid, rest in processes.marked(MARKER, self.marker).items() if not rest}
+        left = await asyncio.to_thread(self._marked)
         if self.confinement is not None:
             left.update(self.confinement.leftovers())
         clear_display(self.display)
@@ -272,6 +288,21 @@ def spawn(folder: Path, wrap: list[str], marker: str, told: int) -> int:
     finally:
         os.close(log)
         os.close(nothing)
+
+
+def why_it_ended(session: Session) -> tuple[str, str]:
+    """A sentence and a code from what the supervisor left."""
+    life = session.life()
+    if session.out_of_memory:
+        return "the session used more memory than it may", "OUT_OF_MEMORY"
+    if life is None or life.state != "ended":
+        return "the session's supervisor was ended from outside", "SUPERVISOR_LOST"
+    if life.cause == "display":
+        return life.reason, "DISPLAY_LOST"
+    if life.cause != "program":
+        return "the session was ended from outside", ""
+    program = Path(str((session.record.data.get("command") or ["the program"])[0])).name
+    return f"{program} {life.reason}", "" if life.exit_code == 0 else "PROGRAM_FAILED"
 
 
 def utc_now() -> str:
