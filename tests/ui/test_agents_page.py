@@ -55,8 +55,8 @@ class TestDrain:
         assert "Undone: drain rack-2" in house.said()
 
     def test_one_session_goes_on_and_an_end_that_is_undone_is_said_so(self, house: Stage) -> None:
-        for desktop_id in list(house.store.desktops_on("rack-2"))[1:]:
-            house.venue.event("desktop.gone", desktop_id, None)
+        for row in list(house.store.desktops_on("rack-2").values())[1:]:
+            house.venue.event("desktop.changed", row.id, msgspec.structs.replace(row, agent_id="rack-1"))
         house.go_to("rack-2")
         house.key(Key.Key_D)
         assert any(text.startswith("rack-2 drains: no new sessions, 1 session goes on") for text in house.said())
