@@ -14,7 +14,7 @@ from app.agent_protocol import CommandResult, SessionEvent
 from app.contract import DesktopRow, DesktopState
 from app.errors import CallboardError, NotFound
 from app.logs import get_logger
-from app.server.fleet import orders, rules
+from app.server.fleet import bounds, orders, rules
 from app.server.fleet.link import Finished
 from app.server.fleet.state import Edit, FleetState
 from app.server.storage.fleet import CommandRow
@@ -91,7 +91,9 @@ class Outcomes:
         error, code = result.error[:MOST_WORDS], result.error_code[:100]
         if result.status == "failed" and not error:
             error = "the agent gave no reason"
-        return self._state.commands.ended(row, result.status, error=error, code=code, result=result.result)
+        return self._state.commands.ended(
+            row, result.status, error=error, code=code, result=bounds.result_within(result.result)
+        )
 
     async def _keep(self, ended: CommandRow) -> bool:
         try:
@@ -216,8 +218,9 @@ def _result_fields(result: dict[str, Any]) -> dict[str, Any]:
     port = result.get("vnc_port")
     if type(port) is int and 0 < port <= 65535:
         fields["vnc_port"] = port
-    if isinstance(result.get("platform_metadata"), dict):
-        fields["platform_metadata"] = result["platform_metadata"]
+    metadata = result.get("platform_metadata")
+    if isinstance(metadata, dict) and bounds.fits(metadata, bounds.MOST_RESULT):
+        fields["platform_metadata"] = metadata
     started = result.get("started_at")
     if isinstance(started, str):
         try:

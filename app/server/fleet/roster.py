@@ -11,7 +11,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
@@ -35,6 +34,7 @@ from app.agent_protocol import (
 from app.contract import AgentRow
 from app.errors import CallboardError
 from app.logs import get_logger
+from app.server.fleet import bounds
 from app.server.fleet.commands import Commands
 from app.server.fleet.connection import AgentConnection
 from app.server.fleet.link import Acked, Effect, Finished, Heard, Sent, Stray
@@ -52,7 +52,6 @@ MOST_UNKEPT = 10_000
 MOST_METADATA = 64 * 1024
 SEED_CAPABILITIES = ["hibernate", "vnc", "logs"]
 """Of an agent that names none: what the document has, and logs, which it may know or pass over."""
-MIB = 1024 * 1024
 
 
 class Roster:
@@ -217,17 +216,18 @@ class Roster:
         known = self._state.agents.get(connection.agent_id)
         capacity, warning = _bounded(message.capacity)
         metadata = message.metadata
-        if len(msgspec.json.encode(metadata)) > MOST_METADATA:
+        if not bounds.fits(metadata, MOST_METADATA):
             metadata, warning = {}, "its metadata is too large and was left out"
         connection.claim = warning
         if message.attached:
-            metadata = {**metadata, "attached": message.attached[:1000]}
-        capabilities = SEED_CAPABILITIES if message.capabilities is None else message.capabilities
+            metadata = {**metadata, "attached": bounds.targets_within(message.attached)}
+        capabilities = SEED_CAPABILITIES if message.capabilities is None else bounds.names_within(message.capabilities)
+        region = message.region if message.region is not None else connection.link.region
         return AgentRow(
             id=connection.agent_id,
             uuid=known.uuid if known is not None else str(uuid.uuid4()),
             platform=connection.link.platform,
-            region=message.region if message.region is not None else connection.link.region,
+            region=None if region is None else region[: bounds.LONGEST_NAME],
             max_sessions=capacity.max_sessions or 0,
             max_cpu=capacity.max_cpu,
             max_memory=capacity.max_memory,
@@ -336,9 +336,7 @@ class Roster:
         row = self._state.desktops.get(load.session_id)
         if row is None or row.agent_id != agent_id or row.state == "terminated":
             return
-        cpu = None if load.cpu is None else float(round(max(0.0, load.cpu)))
-        memory = None if load.memory is None else max(0, load.memory) // MIB * MIB
-        fields: dict[str, Any] = {"load_cpu": cpu, "load_memory": memory}
+        fields = bounds.load_within(load)
         active = load.active_at
         if active is not None and active <= now and active > (row.last_activity or 0.0) + 1.0:
             fields["last_activity"] = active
