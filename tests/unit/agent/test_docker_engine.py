@@ -274,6 +274,7 @@ async def test_a_start_that_is_given_up_leaves_nothing(begin: Begin, engine: Pod
     agent = await begin()
     start = asyncio.create_task(agent.run("s1", order("idle"), 1))
     while not engine.containers():
+        assert not start.done(), start.exception()
         await asyncio.sleep(0.05)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -289,7 +290,7 @@ async def test_the_log_is_followed_to_its_end(begin: Begin, engine: Podman) -> N
     async with aclosing(agent.follow("s1", 1)) as lines:
         async for some in lines:
             seen += [line[25:] for line in some if line[25:].startswith("line ")]
-            if len(seen) == 3:
+            if len(seen) >= 3 and agent.held():  # several may come at once
                 await agent.end("s1", graceful=False, timeout=0.0, delete_home=False)
     numbers = [int(line.split()[1]) for line in seen]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "none lost, none twice"
