@@ -38,6 +38,8 @@ PING_TUNNEL_EVERY = 20
 SILENT_AFTER = 20.0
 REFUSED_FOR = 60.0
 """Seconds that a user who was kicked may not look at that session."""
+MOST_WORDS = 500
+"""Characters of an agent's error that are told."""
 MOST_VIEWERS = 32
 """At one desktop at once."""
 PROXY_CODES = {
@@ -277,7 +279,7 @@ class Viewers:
         code = PROXY_CODES.get(message.error_code, CloseCode.REFUSED)
         viewer = self._viewers.get(message.proxy_id)
         if viewer is not None and viewer.row.agent_id == agent_id and not viewer.row.open:
-            viewer.fail(code, message.error)
+            viewer.fail(code, message.error[:MOST_WORDS])
         probe = self._probes.get(message.proxy_id)
         if probe is not None and probe.agent_id == agent_id:
             probe.fail()

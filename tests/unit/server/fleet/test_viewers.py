@@ -269,11 +269,12 @@ async def test_another_agents_word_about_a_viewer_does_not_count() -> None:
     house = House()
     async with house.open() as port, viewing(port, "/v/s1"):
         proxy_id = (await house.asked()).proxy_id
-        message = VncProxyError(proxy_id=proxy_id, session_id="s1", error="gone")
+        message = VncProxyError(proxy_id=proxy_id, session_id="s1", error="gone" * 200_000)
         house.on_proxy_error[0]("somebody else", message)
         assert [row.id for row in house.viewers.rows()] == [proxy_id]
         house.on_proxy_error[0]("a1", message)
         await house.until(lambda: not house.viewers.rows())
+    assert house.told("viewer.closed")[0].text == "gone" * 125
 
 
 # --- probes ---------------------------------------------------------------------------------------------------------
