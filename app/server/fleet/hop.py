@@ -83,6 +83,7 @@ class Hop(asyncio.BufferedProtocol):
         self._closing = False
         self._over = False
         self._held = False
+        self._held_at = 0.0
         self._waiting_pong: bytes | None = None
         self._pinged_at = 0.0
         self._alive_at = self._loop.time()
@@ -165,6 +166,8 @@ class Hop(asyncio.BufferedProtocol):
 
     def hold(self) -> None:
         """Read no further for the time being."""
+        if not self._held:
+            self._held_at = self._loop.time()
         self._held = True
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
@@ -193,6 +196,11 @@ class Hop(asyncio.BufferedProtocol):
         if self._waiting_pong is None or self._held:
             return 0.0
         return self._loop.time() - max(self._pinged_at, self._alive_at)
+
+    @property
+    def held_for(self) -> float:
+        """Seconds since it was last read; 0 while it is."""
+        return self._loop.time() - self._held_at if self._held else 0.0
 
     @property
     def waiting(self) -> int:

@@ -399,6 +399,8 @@ class Viewers:
         if relay.tunnel is not None:
             if relay.tunnel.silence > SILENT_AFTER:
                 relay.tunnel.abort()
+            elif min(relay.viewer.held_for, relay.tunnel.held_for) > SILENT_AFTER:
+                relay.viewer.abort()  # neither reads, so neither is read, and no pong could be heard
             elif self._beats % PING_TUNNEL_EVERY == 0:
                 relay.tunnel.ping()
 

@@ -202,6 +202,37 @@ async def test_a_tunnel_that_is_silent_for_too_long_is_a_lost_agent() -> None:
         tunnel.transport.abort()
 
 
+async def test_two_ends_of_which_neither_reads_are_cut_off() -> None:
+    house = House()
+    async with house.open() as port, house.looking_at(port) as (viewer, tunnel):
+        [watched] = house.viewers._viewers.values()
+        hops = watched.relay.viewer, watched.relay.tunnel
+        assert hops[1]
+        for end in (viewer, tunnel):
+            end.transport.pause_reading()
+        floods = [asyncio.create_task(flood(end)) for end in (viewer, tunnel)]
+        async with asyncio.timeout(10):
+            while not all(hop._held for hop in hops):
+                await asyncio.sleep(0.01)
+        house.viewers.beat(1.0)
+        assert house.viewers.rows()
+        for hop in hops:
+            assert hop.silence == 0
+            hop._held_at -= module.SILENT_AFTER + 1
+        house.viewers.beat(1.0)
+        await house.until(lambda: not house.viewers.rows())
+        for end in (viewer, tunnel):
+            end.transport.abort()
+        await asyncio.gather(*floods)
+
+
+async def flood(end: ClientConnection) -> None:
+    """Send until nobody takes any more."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await end.send(bytes(65536))
+
+
 async def test_a_desktop_has_so_many_viewers_at_most() -> None:
     house = House()
     async with house.open() as port, contextlib.AsyncExitStack() as stack:
