@@ -16,6 +16,8 @@ class Principal:
     role: Literal["admin", "user"]
     token_id: str | None = None
     expires_at: float | None = None
+    generation: int | None = None
+    """Of the user's tokens, when this one was issued."""
 
     @property
     def is_admin(self) -> bool:

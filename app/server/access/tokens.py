@@ -146,7 +146,7 @@ class Tokens:
     def on_end(self, principal: Principal, ended: Callable[[], None]) -> Callable[[], None]:
         """Call ``ended`` once when the login of ``principal`` is revoked or runs out; the answer stops that.
 
-        For whoever keeps a socket open. A console's own token never ends.
+        For whoever keeps a socket open; soon where it has ended since it was asked for. A console's own never ends.
         """
 
         def heard(token_id: str | None, user_id: str) -> None:
@@ -165,7 +165,7 @@ class Tokens:
         unsubscribe = self.subscribe(heard) if principal.token_id is not None else _nothing
         timer: asyncio.TimerHandle | None = None
         if principal.expires_at is not None:
-            left = max(0.0, principal.expires_at - self._clock())
+            left = max(0.0, principal.expires_at - self._clock()) if self._stands(principal) else 0.0
             timer = asyncio.get_running_loop().call_later(left, tell)
         return stop
 
@@ -192,7 +192,13 @@ class Tokens:
         user = self._users.row_of(claims["sub"])
         if user is None or claims["jti"] in self._revoked or self._users.generation(user.id) != claims["gen"]:
             return None
-        return Principal("user", user.id, user.username, user.role, claims["jti"], float(claims["exp"]))
+        return Principal("user", user.id, user.username, user.role, claims["jti"], float(claims["exp"]), claims["gen"])
+
+    def _stands(self, principal: Principal) -> bool:
+        return (
+            principal.token_id not in self._revoked
+            and self._users.generation(principal.user_id) == principal.generation
+        )
 
     def _user_ended(self, user_id: str) -> None:
         self._tell(None, user_id)

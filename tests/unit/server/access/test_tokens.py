@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import stat
@@ -160,3 +161,31 @@ def test_who_no_longer_listens_hears_nothing(floor: Floor) -> None:
 def test_another_brokers_token_opens_nothing(floor: Floor, kim: UserRow) -> None:
     other = Tokens(floor.users, floor.store, b"o" * 64, clock=lambda: floor.now)
     assert refused(floor, other.issue(kim)[0]) == "token_invalid"
+
+
+@pytest.mark.parametrize("ends", ["logout", "password", "inactive", "deleted"])
+async def test_a_socket_hears_of_a_login_that_ended_before_it_listened(floor: Floor, kim: UserRow, ends: str) -> None:
+    token, _ = floor.tokens.issue(kim)
+    principal = floor.tokens.principal_of(token)
+    if ends == "logout":
+        await floor.tokens.revoke(token)
+    elif ends == "deleted":
+        await floor.users.delete(kim.id)
+    else:
+        changes: dict[str, Any] = {"password": "another-password"} if ends == "password" else {"active": False}
+        await floor.users.change(kim.id, **changes)
+    ended = asyncio.Event()
+    floor.tokens.on_end(principal, ended.set)
+    assert not ended.is_set(), "whoever listens may not be ready before it has the way to stop"
+    async with asyncio.timeout(5):
+        await ended.wait()
+
+
+async def test_a_login_that_stands_ends_no_socket(floor: Floor, kim: UserRow) -> None:
+    ended: list[str] = []
+    stop = floor.tokens.on_end(floor.tokens.principal_of(floor.tokens.issue(kim)[0]), lambda: ended.append("now"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await floor.users.change(kim.id, email="new@example.com")
+    assert ended == []
+    stop()

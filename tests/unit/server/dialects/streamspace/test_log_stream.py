@@ -97,6 +97,9 @@ class Logins:
 
         return unsubscribe
 
+    def _stands(self, _: Principal) -> bool:
+        return True
+
 
 class Desk:
     """A log stream and one follower of it."""
