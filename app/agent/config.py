@@ -4,6 +4,8 @@ Read by ``app/agent/main.py`` from ``--config`` or, where that is not given, fro
 configuration folder. What stands here can come from nowhere else: neither a broker nor a template can name a host, a
 socket or a network. Serves the StreamSpace document (seed 001, "Agent Management").
 
+    tunnel_hosts = ["broker-2.show.lan"]    # only with a cluster of brokers
+
     [[target]]
     name = "media-server-1"             # what sessions are made of, as of a template
     title = "Media server, stage left"
@@ -87,6 +89,8 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class AgentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file; each platform reads its own part."""
 
+    tunnel_hosts: tuple[str, ...] = ()
+    """Hosts on which the broker may ask for tunnels, beside the one it was reached on: other nodes of a cluster."""
     target: tuple[Target, ...] = ()
     docker: DockerSettings = DockerSettings()
     local: LocalSettings = LocalSettings()
@@ -126,7 +130,7 @@ def load_agent_config(file: Path | None) -> AgentConfig:
 
 def _refuse_unknown(table: dict[str, Any], path: Path) -> None:
     """Name the key that nobody reads, and what was probably meant."""
-    _refuse(table, tuple(_SECTIONS), f"{path}: there is no section")
+    _refuse(table, AgentConfig.__struct_fields__, f"{path}: there is no section")
     for section, fields in _SECTIONS.items():
         found = table.get(section, [])
         for entry in found if isinstance(found, list) else [found]:

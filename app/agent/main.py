@@ -11,9 +11,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 from app import logs
 from app.agent.agent import Agent, platform_for
+from app.agent.config import load_agent_config
 from app.agent.folder import StateFolder
 from app.agent.options import AgentOptions
 from app.agent.platform import AgentFailure
@@ -27,6 +29,7 @@ log = logs.get_logger("agent")
 def run(options: AgentOptions) -> int:
     """Be an agent until SIGTERM or SIGINT; the exit status. Raises ``ConfigError`` and ``PortInUse``."""
     options = options.checked()
+    options = replace(options, tunnel_hosts=load_agent_config(options.config).tunnel_hosts)
     logs.configure(options.log_level)
     os.umask(0o077)
     if options.bares_key:

@@ -46,6 +46,8 @@ class AgentOptions:
     ca: Path | None = None
     """Certificates to trust on ``wss``, PEM. Default: the system's."""
     log_level: str = "info"
+    tunnel_hosts: tuple[str, ...] = ()
+    """Hosts beside the broker's own on which it may ask for tunnels: the other nodes of a cluster."""
     parent: int | None = None
     """A process whose end is this agent's end too: the broker that started it."""
 
@@ -81,15 +83,27 @@ class AgentOptions:
         return urlunsplit((scheme, place, f"{path}/agent/ws", urlencode(query), ""))
 
     def tunnel_url(self, said: str, proxy_id: str) -> str:
-        """Where a tunnel goes: what the broker said, a path of it, or the usual place. Never plain when we are not."""
+        """Where a tunnel goes: what the broker said, a path of it, or the usual place.
+
+        Never to a host that this agent's own configuration does not name, and never plain when we are not. Raises
+        ``ConfigError``.
+        """
         scheme, place, path = split_broker(self.broker)
         if not said:
             return urlunsplit((scheme, place, f"{path}/agent/tunnel/{proxy_id}", "", ""))
         if said.startswith("/") and not said.startswith("//"):
             return urlunsplit((scheme, place, said, "", ""))
-        parts = urlsplit(said)
-        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        try:
+            parts = urlsplit(said)
+            fits = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            fits = False
+        if not fits:
             raise ConfigError("the broker named no WebSocket for the tunnel")
+        if parts.hostname not in (urlsplit(f"//{place}").hostname, *(host.lower() for host in self.tunnel_hosts)):
+            raise ConfigError(
+                f"the broker wants a tunnel to {parts.hostname}, which is not in this agent's tunnel_hosts"
+            )
         if scheme == "wss" and parts.scheme == "ws":
             raise ConfigError("the broker named a tunnel without TLS on a connection with TLS")
         return said

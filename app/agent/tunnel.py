@@ -48,7 +48,9 @@ class Tunnel:
         """Bytes from the desktop to the broker."""
         self.up = 0
         self._rfb = RfbSide(self)
+        self._dialled: WebSide | None = None
         self._web: WebSide | None = None
+        """The same once the broker has answered."""
         self._held: list[bytes] = []
         """The server's greeting, which comes before the broker is reached."""
 
@@ -65,8 +67,8 @@ class Tunnel:
         """Close both sides; the first reason counts."""
         if not self.closed.done():
             self.closed.set_result(code)
-        if self._web is not None:
-            self._web.close(code, reason)
+        if self._dialled is not None:
+            self._dialled.close(code, reason)
         self._rfb.close()
 
     async def _open_rfb(self, address: RfbAddress) -> None:
@@ -86,21 +88,26 @@ class Tunnel:
         parts = urlsplit(url)
         secure = parts.scheme == "wss"
         loop = asyncio.get_running_loop()
-        web = WebSide(self, url, token)
+        web = self._dialled = WebSide(self, url, token)
         port = parts.port or (443 if secure else 80)
         context = (tls or ssl.create_default_context()) if secure else None
         try:
             async with asyncio.timeout(DIAL_WITHIN):
                 await loop.create_connection(lambda: web, parts.hostname or "", port, ssl=context)
                 await web.opened
+            self._web = web
         except (OSError, TimeoutError, InvalidHandshake, ProtocolError, EOFError) as error:
             text = f"the tunnel to the broker was not opened: {str(error) or 'no answer'}"
             raise AgentFailure(text, FailureCode.VNC_CONNECT) from error
-        self._web = web
+        finally:
+            if self._web is None:
+                web.close(CloseCode.INTERNAL, "not opened")
         for data in self._held:
             web.send(data)
         self._held.clear()
         self._rfb.resume()
+        if self.closed.done():  # the desktop hung up meanwhile: what it said goes on to the viewer, and no more
+            web.close(self.closed.result(), "the VNC server closed the connection")
 
     # What the two sides call -------------------------------------------------------------------------------------
 
@@ -290,7 +297,7 @@ class WebSide(asyncio.Protocol):
             self._protocol.send_close(code if sendable(code) else CloseCode.NORMAL, reason[:REASON_LIMIT])
         self._flush()
         self._transport.resume_reading()
-        self._close_timer = self._call_later(2.0, self._abort)
+        self._close_timer = self._call_later(2.0, self.abort)
 
     def _on_frame(self, frame: Frame) -> None:
         """Binary frames carry the desktop's bytes; text is reserved and ignored, with its continuations."""
@@ -311,7 +318,7 @@ class WebSide(asyncio.Protocol):
     def _ping(self) -> None:
         """Keep half-open connections from staying: silence since the last ping ends this one."""
         if not self._heard:
-            self._abort()
+            self.abort()
             return
         self._heard = False
         if self._protocol.state is State.OPEN:
@@ -335,9 +342,10 @@ class WebSide(asyncio.Protocol):
 
     def _protocol_closed(self) -> None:
         if self._close_timer is None:
-            self._close_timer = self._call_later(2.0, self._abort)
+            self._close_timer = self._call_later(2.0, self.abort)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Close without a word."""
         if self._transport is not None:
             self._transport.abort()
 

@@ -19,6 +19,7 @@ log = get_logger("agent.tunnel")
 
 TUNNELS = 500
 """Tunnels at once; each costs two sockets and up to half a megabyte."""
+REFUSALS = {CloseCode.HIBERNATED: FailureCode.VNC_HIBERNATED}
 LOOK_AGAIN = 0.1
 LOOKS = 10
 
@@ -32,7 +33,7 @@ class Tunnels:
         self._tell = tell
         self._tls = options.tls()
         self._open: dict[str, tuple[str, Tunnel]] = {}
-        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._opening: dict[str, tuple[VncProxyRequest, Tunnel, asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
         return len(self._open)
@@ -45,27 +46,32 @@ class Tunnels:
         if len(self._open) + len(self._opening) >= TUNNELS:
             self._refuse(request, AgentFailure(f"this agent has {TUNNELS} viewers", FailureCode.VNC_CONNECT))
             return
-        task = asyncio.get_running_loop().create_task(self._dial(request), name=f"tunnel {proxy_id}")
-        self._opening[proxy_id] = task
+        tunnel = Tunnel(lambda: self._rfb_lost(proxy_id, request.session_id))
+        task = asyncio.get_running_loop().create_task(self._dial(request, tunnel), name=f"tunnel {proxy_id}")
+        self._opening[proxy_id] = request, tunnel, task
         task.add_done_callback(lambda _: self._opening.pop(proxy_id, None))
 
     def close_session(self, session_id: str, code: int, reason: str) -> None:
-        """Every viewer of a session that is frozen or gone."""
+        """Every viewer of a session that is frozen or gone, also one that is on its way in."""
+        for request, tunnel, opening in list(self._opening.values()):
+            if request.session_id == session_id and opening.cancel():
+                tunnel.close(code, reason)
+                self._refuse(request, AgentFailure(reason, REFUSALS.get(code, FailureCode.VNC_NOT_FOUND)))
         for owner, tunnel in list(self._open.values()):
             if owner == session_id:
                 tunnel.close(code, reason)
 
     async def stop(self) -> None:
         """Close everything."""
-        for task in list(self._opening.values()):
+        opening = [task for _, _, task in self._opening.values()]
+        for task in opening:
             task.cancel()
-        await asyncio.gather(*self._opening.values(), return_exceptions=True)
+        await asyncio.gather(*opening, return_exceptions=True)
         for _, tunnel in list(self._open.values()):
             tunnel.close(CloseCode.SHUTDOWN, "the agent ends")
         await asyncio.sleep(0)
 
-    async def _dial(self, request: VncProxyRequest) -> None:
-        tunnel = Tunnel(lambda: self._rfb_lost(request.proxy_id, request.session_id))
+    async def _dial(self, request: VncProxyRequest, tunnel: Tunnel) -> None:
         try:
             said = request.data.get("tunnel_url") or request.data.get("tunnel_path") or ""
             url = self._options.tunnel_url(str(said), request.proxy_id)
@@ -76,6 +82,10 @@ class Tunnels:
             return
         except CallboardError as error:
             self._refuse(request, AgentFailure(error.message, FailureCode.VNC_CONNECT))
+            return
+        except Exception as error:
+            log.exception("a tunnel failed unexpectedly", session=request.session_id)
+            self._refuse(request, AgentFailure(f"{type(error).__name__}: {error}", FailureCode.VNC_CONNECT))
             return
         self._open[request.proxy_id] = (request.session_id, tunnel)
         tunnel.closed.add_done_callback(lambda _: self._closed(request, tunnel))

@@ -70,17 +70,26 @@ def test_the_key_is_not_shown() -> None:
     [
         ("http://b:80", "", "ws://b:80/agent/tunnel/p1"),
         ("http://b:80", "/agent/tunnel/x", "ws://b:80/agent/tunnel/x"),
-        ("http://b:80", "ws://other:81/t", "ws://other:81/t"),
-        ("http://b:80", "wss://other/t", "wss://other/t"),
+        ("http://b:80", "ws://b:81/t", "ws://b:81/t"),
+        ("http://b:80", "wss://Node-2/t", "wss://Node-2/t"),
     ],
 )
 def test_where_a_tunnel_goes(broker: str, said: str, url: str) -> None:
-    assert options(broker=broker).tunnel_url(said, "p1") == url
+    assert options(broker=broker, tunnel_hosts=("node-2",)).tunnel_url(said, "p1") == url
 
 
 @pytest.mark.parametrize(
     ("broker", "said"),
-    [("https://b", "ws://b/t"), ("http://b", "http://b/t"), ("http://b", "//b/t"), ("http://b", "ws:///t")],
+    [
+        ("https://b", "ws://b/t"),
+        ("http://b", "http://b/t"),
+        ("http://b", "//b/t"),
+        ("http://b", "ws:///t"),
+        ("http://b", "ws://other/t"),
+        ("http://b", "ws://b@other/t"),
+        ("http://b", "ws://[b/t"),
+        ("http://b", "ws://b:99999/t"),
+    ],
 )
 def test_a_tunnel_that_makes_no_sense_or_is_less_safe_is_refused(broker: str, said: str) -> None:
     with pytest.raises(ConfigError, match="tunnel"):

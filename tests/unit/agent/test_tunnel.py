@@ -221,9 +221,10 @@ async def test_silence_after_a_ping_ends_a_half_open_tunnel(
 async def test_a_link_in_a_folder_that_others_write_leads_to_no_desktop(broker: AgentBroker, tmp_path: Path) -> None:
     """A container has its socket's folder to itself: a link there would open the desktop of somebody else."""
 
-    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"RFB 003.008\n")
-        await writer.wait_closed()
+        await reader.read()
+        writer.close()
 
     (tmp_path / "own").mkdir()
     link = tmp_path / "own" / "rfb.sock"
@@ -240,3 +241,49 @@ async def test_a_link_in_a_folder_that_others_write_leads_to_no_desktop(broker: 
         assert await (await there).recv() == b"RFB 003.008\n"
         plain.close(CloseCode.NORMAL)
         await until(lambda: plain._web._transport is None)  # type: ignore[union-attr]
+
+
+async def test_a_desktop_that_hangs_up_while_the_broker_is_dialled_leaves_no_tunnel(
+    broker: AgentBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that shuts somebody out may be gone before the broker has answered."""
+
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    dial = Tunnel._open_web
+
+    async def late(tunnel: Tunnel, *arguments: Any) -> None:
+        await until(tunnel.closed.done)
+        await dial(tunnel, *arguments)
+
+    monkeypatch.setattr(Tunnel, "_open_web", late)
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        tunnel = Tunnel()
+        there = broker.expect_tunnel("p1")
+        await tunnel.open(TcpAddress("127.0.0.1", server.sockets[0].getsockname()[1]), url(broker), "", None)
+        socket = await there
+        with pytest.raises(ConnectionClosed):
+            await asyncio.wait_for(socket.recv(), 5)
+        assert socket.close_code == CloseCode.REFUSED
+
+
+async def test_a_broker_that_does_not_answer_the_upgrade_is_left(
+    desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        try:
+            ended.set_result(await reader.read())
+        except ConnectionResetError:
+            ended.set_result(b"")
+        writer.close()
+
+    monkeypatch.setattr("app.agent.tunnel.DIAL_WITHIN", 0.2)
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(AgentFailure, match="no answer"):
+            await Tunnel().open(await desktop.listen(), f"ws://127.0.0.1:{port}/agent/tunnel/p1", "", None)
+        assert await asyncio.wait_for(ended, 5) == b""
