@@ -369,6 +369,8 @@ class TableView(ColumnView):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Another number of rows fits."""
         super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self.fit_columns()
         self._tell_shown()
 
     def _tell_shown(self) -> None:

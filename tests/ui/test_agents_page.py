@@ -9,18 +9,21 @@ import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
 from app.client.api import ApiError
 from app.contract import AgentBeat, Gone
 from app.models.fleet_states import state_of_agent
 from app.models.loads import Load
+from app.models.tables.agents import AGENT_COLUMNS
 from app.ui.details_fleet import agent_sections
 from app.ui.dialogs.confirm import ConfirmPanel
 from app.ui.fleet_plots import joined, last_text
 from app.ui.fleet_troubles import agent_badges, agents_in_trouble
 from app.ui.shot_fleet import drain_row, fleet_rows
 from app.ui.shot_venue import NOW
+from app.ui.table_view import TableView
 from tests.ui.stage import Key, Stage
 
 CONTROL = Qt.KeyboardModifier.ControlModifier
@@ -262,3 +265,55 @@ class TestPage:
     def test_f4_says_where_logs_are(self, house: Stage) -> None:
         house.key(Key.Key_F4)
         assert "Log: desktops have one; select one on Sessions" in house.said()
+
+
+class TestColumnsThatYield:
+    def shown(self, view: TableView) -> list[str]:
+        head = view.horizontalHeader()
+        numbers = sorted(range(len(view.table.columns)), key=head.visualIndex)
+        return [view.table.columns[one].key for one in numbers if not view.isColumnHidden(one)]
+
+    def lay_out(self) -> None:
+        for _ in range(4):
+            QApplication.processEvents()
+
+    def test_the_drain_stays_in_view_beside_the_details(self, house: Stage) -> None:
+        view = house.agents.view
+        every = [column.key for column in AGENT_COLUMNS]
+        house.window.resize(1600, 1000)
+        self.lay_out()
+        assert self.shown(view) == every
+        house.go_to("rack-2")
+        house.agents.toggle_details()
+        self.lay_out()
+        shown = self.shown(view)
+        assert set(shown) < set(every)
+        assert {"state", "agent", "sessions", "cpu", "heartbeat", "undo", "drain"} <= set(shown)
+        assert view.horizontalScrollBar().maximum() == 0
+        assert view.columnWidth(view.table.column_number("drain")) >= 410
+        layout = view.layout_of_columns()
+        assert all(entry["shown"] for entry in layout), "what is remembered is not the room of today"
+        house.agents.toggle_details()
+        self.lay_out()
+        assert self.shown(view) == every
+        widths = {column.key: column.width for column in AGENT_COLUMNS[:-1]}
+        assert {key: view.columnWidth(view.table.column_number(key)) for key in widths} == widths
+
+    def test_what_is_asked_for_or_sorted_by_does_not_yield(self, house: Stage) -> None:
+        view = house.agents.view
+        house.window.resize(1000, 700)
+        self.lay_out()
+        assert "version" not in self.shown(view)
+        assert "region" not in self.shown(view)
+        view.set_sort("region", False)
+        assert "region" in self.shown(view)
+        menu = QMenu()
+        view.fill_columns(menu)
+        (action,) = (one for one in menu.actions() if one.text() == "Version (no room)")
+        action.trigger()
+        assert "version" in self.shown(view)
+        view.set_layout_of_columns([])
+        view.reset_columns()
+        house.window.resize(1600, 1000)
+        self.lay_out()
+        assert self.shown(view) == [column.key for column in AGENT_COLUMNS]

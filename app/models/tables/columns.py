@@ -109,6 +109,8 @@ class Column:
     """How full the bar of a ``bar`` column is, 0 to 1; None draws none."""
     hidden: bool = False
     """Not shown until the operator asks for it."""
+    yields: int = 0
+    """Above 0: gives its place up where there is no room for all, the highest first. The details say it too."""
 
     @property
     def searched(self) -> bool:

@@ -38,6 +38,8 @@ GROUPS: tuple[tuple[Grouping, str, str], ...] = (
 )
 LEADS: dict[Grouping, str] = {"stream": "what", "agent": "agent"}
 """The column that leads each row of a grouping."""
+LEAD_WIDTH = 150
+"""Pixels at least for a leading column, which shows how many there are beside the name."""
 
 
 class SessionsPage(BoardPage):
@@ -53,7 +55,7 @@ class SessionsPage(BoardPage):
         self._offer: OfferView | None = None
         self.viewers_card = ViewersCard(context)
         self.table_model = table
-        self._place = 1
+        self._place, self._width = 1, LEAD_WIDTH
         super().__init__(context, table, view)
         self.details.extra.addWidget(self.viewers_card)
         self.logs = LogsPane(context)
@@ -106,11 +108,16 @@ class SessionsPage(BoardPage):
         before = self.table_model.grouping
         if before:
             self.view.move_column(LEADS[before], self._place)
+            self.view.setColumnWidth(self.table_model.column_number(LEADS[before]), self._width)
         if grouping:
+            number = self.table_model.column_number(LEADS[grouping])
+            self._width = self.view.columnWidth(number)
+            self.view.setColumnWidth(number, max(self._width, LEAD_WIDTH))
             self._place = self.view.move_column(LEADS[grouping], 1)
             self.view.group_column = LEADS[grouping]
         self.view.grouped = bool(grouping)
         self.table_model.group_by(grouping)
+        self.view.fit_columns()
         self.context.settings.set("sessions/grouping", grouping)
 
     def save_layout(self) -> None:
