@@ -27,6 +27,8 @@ log = get_logger("fleet")
 ANSWER_WITHIN = 5.0
 OWN_LINES = 100
 LONGEST_LINE = 16 * 1024
+MOST_TEXT = 1024 * 1024
+"""Characters of a log that are answered, or kept of a session that has ended; the last ones, in whole lines."""
 ENDED_WAITING = 10_000
 """Ended sessions whose log is still to be fetched; beyond that the oldest keeps only the broker's own lines."""
 
@@ -107,7 +109,7 @@ class Logs:
                     answer = await question.next(None)
                     if not isinstance(answer, LogsData) or answer.error:
                         return lines or None
-                    lines = [*lines, *clean(answer.lines)][-LOG_LINES:]
+                    lines = last([*lines, *clean(answer.lines)][-LOG_LINES:])
                     if answer.eof:
                         return lines
         except TimeoutError:
@@ -138,6 +140,16 @@ class Logs:
 def clean(lines: list[str]) -> list[str]:
     """Lines as they may be shown: none endless."""
     return [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…" for line in lines]
+
+
+def last(lines: list[str]) -> list[str]:
+    """The last lines that are no longer than ``MOST_TEXT`` together."""
+    left = MOST_TEXT
+    for at in range(len(lines) - 1, -1, -1):
+        left -= len(lines[at])
+        if left < 0:
+            return lines[at + 1 :]
+    return lines
 
 
 def _line(at: float, text: str) -> str:

@@ -73,6 +73,16 @@ async def test_lines_in_several_messages(house: House) -> None:
     assert await reading == LINES
 
 
+async def test_of_long_lines_the_last_are_kept(house: House) -> None:
+    agent, row = await session(house)
+    reading = asyncio.ensure_future(house.fleet.logs(row.id, 1000))
+    request = await agent.next(LogsRequest)
+    long = [f"{number:03}".ljust(logs.LONGEST_LINE, ".") for number in range(150)]
+    for at in range(0, 150, 50):
+        await agent.say(LogsData(request_id=request.request_id, lines=long[at : at + 50], eof=at == 100))
+    assert await reading == long[-64:]
+
+
 async def test_nobody_answers_for_another(house: House) -> None:
     agent, row = await session(house)
     other = house.agent("other")
