@@ -36,6 +36,7 @@ from app.agent_protocol import (
     SessionEvent,
     VncProxyRequest,
 )
+from app.errors import Unavailable
 from app.logs import get_logger
 
 log = get_logger("agent")
@@ -129,9 +130,9 @@ class Agent:
                 self.connection.proved()
                 self._execute(effect.command)
             case EndStale():
-                for session_id in effect.session_ids:
+                for session_id, generation in effect.sessions:
                     self.tunnels.close_session(session_id, CloseCode.ENDED, "the session is not this agent's any more")
-                    self._executor_there.end_stale(session_id)
+                    self._executor_there.end_stale(session_id, generation)
             case Ask():
                 if isinstance(effect.question, VncProxyRequest):
                     self.tunnels.request(effect.question)
@@ -141,6 +142,7 @@ class Agent:
                 if self._beating is None or self._beating.done():
                     self._beating = self._spawn(self._beat())
             case Registered():
+                self._questions.forget()  # whoever asked on an earlier connection does not listen any more
                 self.connection.up.set()
                 log.info("registered", broker=self.options.broker, standby=effect.standby, epoch=effect.epoch)
             case HangUp():
@@ -209,7 +211,10 @@ class Agent:
     async def _prune(self) -> None:
         while True:
             await asyncio.sleep(PRUNE_EVERY)
-            self._journal.prune()
+            try:
+                self._journal.prune()
+            except Unavailable as error:  # a full disk: there is a next time
+                log.warning("the journal was not pruned", error=error.message)
 
 
 def platform_for(options: AgentOptions, folder: StateFolder) -> Platform:

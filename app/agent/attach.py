@@ -95,11 +95,11 @@ class AttachPlatform:
         self._sessions[session_id] = taken  # before the first await: two starts of one target must not both pass
         try:
             taken.security = await security_types(_address(target), f"{target.title or target.name} ({target.place})")
+            self._save()
         except BaseException:
             if self._sessions.get(session_id) is taken:
                 del self._sessions[session_id]
             raise
-        self._save()
         return self._result(taken)
 
     async def hibernate(self, session_id: str) -> dict[str, Any]:

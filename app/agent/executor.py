@@ -41,7 +41,8 @@ class Executor:
         self._max_sessions = max_sessions
         self._agent_id = agent_id
         self._finished = finished
-        self._queues: dict[str, deque[Command | None]] = {}
+        self._queues: dict[str, deque[Command | int]] = {}
+        """Commands, and generations of sessions that are stale."""
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._beginning: set[str] = set()
         self._waiting = 0
@@ -59,9 +60,10 @@ class Executor:
             return
         self._enqueue(command.session_id, command)
 
-    def end_stale(self, session_id: str) -> None:
-        """End a session that is no longer this agent's to run; nobody waits for the result."""
-        self._enqueue(session_id, None)
+    def end_stale(self, session_id: str, generation: int) -> None:
+        """End a session that is no longer this agent's to run; one begun since stays. Nobody waits for the result."""
+        if generation not in self._queues.get(session_id, ()):
+            self._enqueue(session_id, generation)
 
     async def stop(self, within: float) -> None:
         """Let commands under way come to their end for a while, then cut them; they will be sent again."""
@@ -74,7 +76,7 @@ class Executor:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    def _enqueue(self, session_id: str, entry: Command | None) -> None:
+    def _enqueue(self, session_id: str, entry: Command | int) -> None:
         self._queues.setdefault(session_id, deque()).append(entry)
         self._waiting += 1
         if session_id not in self._workers:
@@ -91,8 +93,8 @@ class Executor:
         while queue := self._queues.get(session_id):
             entry = queue.popleft()
             self._waiting -= 1
-            if entry is None:
-                await self._end(session_id)
+            if isinstance(entry, int):
+                await self._end(session_id, entry)
             else:
                 self._finished(entry, await self._execute(entry))
         self._queues.pop(session_id, None)
@@ -141,8 +143,11 @@ class Executor:
     def _superseded(self, command: Command) -> bool:
         """Whether it speaks of an earlier beginning of its session than the one that is here."""
         said = command.generation or command.data.get("generation")
-        here = next((one for one in self._platform.held() if one.session_id == command.session_id), None)
-        return here is not None and isinstance(said, int) and 0 < said < here.generation
+        return isinstance(said, int) and 0 < said < self._generation_here(command.session_id)
+
+    def _generation_here(self, session_id: str) -> int:
+        """Of the session that is here; 0 without one."""
+        return next((one.generation for one in self._platform.held() if one.session_id == session_id), 0)
 
     def _place(self, session_id: str) -> Place:
         """One of the agent's places, for as long as a session begins; afterwards the session itself holds it."""
@@ -151,7 +156,9 @@ class Executor:
             raise AgentFailure(f"all {self._max_sessions} places of this agent are taken", FailureCode.CAPACITY)
         return Place(self._beginning, session_id)
 
-    async def _end(self, session_id: str) -> None:
+    async def _end(self, session_id: str, generation: int) -> None:
+        if self._generation_here(session_id) > generation:
+            return
         try:
             async with asyncio.timeout(GRACE + STOP_BEYOND):
                 await self._platform.end(session_id, graceful=True, timeout=GRACE, delete_home=False)

@@ -29,7 +29,7 @@ async def idle_seconds(display: int, authority: Path) -> float | None:
                 return await _ask(reader, writer, secret)
             finally:
                 writer.transport.abort()
-    except (OSError, EOFError, TimeoutError, struct.error):
+    except (OSError, EOFError, TimeoutError, struct.error, IndexError):
         return None
 
 

@@ -76,7 +76,13 @@ class Ask:
 class EndStale:
     """Sessions that the broker gave to somebody else, or forgot."""
 
-    session_ids: tuple[str, ...]
+    sessions: tuple[tuple[str, int], ...]
+    """Ids, and the generations that the broker was told of: what was begun since is not meant."""
+
+    @property
+    def session_ids(self) -> tuple[str, ...]:
+        """Which sessions."""
+        return tuple(session_id for session_id, _ in self.sessions)
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,8 @@ class Link:
         self._told: str | None = None
         """The result that waits for its acknowledgement on this connection."""
         self._told_at = 0.0
+        self._inventoried: dict[str, int] = {}
+        """Generations of the sessions that the last registration named."""
         self._events: deque[SessionEvent] = deque(maxlen=EVENTS_KEPT)
         self._connected_at: float | None = None
         self._registered = False
@@ -145,6 +153,7 @@ class Link:
         self._told = None
         register = self._register()
         register.sessions = self._inventory()
+        self._inventoried = {held.session_id: held.generation for held in register.sessions}
         return [Send(register)]
 
     def closed(self) -> None:
@@ -188,7 +197,8 @@ class Link:
         self._next_beat = now + self._heartbeat
         effects: list[Effect] = [Registered(self.standby, ack.epoch), Beat()]
         if ack.stop:
-            effects.append(EndStale(tuple(ack.stop)))
+            known = self._inventoried
+            effects.append(EndStale(tuple((name, known[name]) for name in ack.stop if name in known)))
         return effects + self._tell(now)
 
     def _on_command(self, command: Command, now: float) -> list[Effect]:

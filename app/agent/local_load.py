@@ -40,6 +40,8 @@ class Samples:
         self._samples: dict[str, Sample] = {}
         self._taken = 0.0
         self._one = asyncio.Lock()
+        self._looking: asyncio.Task[dict[str, tuple[float, int]]] | None = None
+        """The look under way; a process stuck in the kernel holds up one thread, not all."""
         psutil.cpu_percent(None)  # the first answer means nothing
 
     def capacity(self) -> Capacity:
@@ -51,7 +53,9 @@ class Samples:
         async with self._one:
             if time.monotonic() - self._taken < FRESH and supervisors.keys() <= self._samples.keys():
                 return
-            used = await asyncio.to_thread(use_of, supervisors)
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.ensure_future(asyncio.to_thread(use_of, supervisors))
+            used = await asyncio.shield(self._looking)
             now = self._taken = time.monotonic()
             for session_id, (seconds, memory) in used.items():
                 before = self._samples.get(session_id)

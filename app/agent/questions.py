@@ -64,10 +64,14 @@ class Questions:
                 self._numbers += 1
                 self._begin(f"programs {self._numbers}", self._programs(question))
 
-    async def stop(self) -> None:
+    def forget(self) -> None:
         """End what is under way: nobody listens any more."""
         for task in list(self._tasks.values()):
             task.cancel()
+
+    async def stop(self) -> None:
+        """The same, and wait for it."""
+        self.forget()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _begin(self, name: str, answer: Any) -> None:
@@ -125,4 +129,4 @@ class Questions:
         await self._tell(answer)
 
     async def _programs(self, request: ProgramsRequest) -> None:
-        await self._tell(ProgramsReport(missing=self._platform.missing(request.programs)))
+        await self._tell(ProgramsReport(missing=await asyncio.to_thread(self._platform.missing, request.programs)))

@@ -39,7 +39,7 @@ from app.agent_protocol import (
     VncProxyError,
     VncProxyRequest,
 )
-from app.errors import PortInUse
+from app.errors import PortInUse, Unavailable
 from tests.fakes.agent_broker import AgentBroker, AgentSide
 from tests.unit.agent.conftest import start_data, until
 
@@ -135,7 +135,7 @@ async def test_the_life_of_a_session_by_commands(broker: AgentBroker, run_agent:
 async def test_a_program_that_ends_closes_its_viewers_and_is_told(broker: AgentBroker, run_agent: RunAgent) -> None:
     await run_agent()
     side = await broker.agent()
-    await side.command(command(1, "start", command=["sh", "-c", "read line < $HOME/go; exit 3"]))
+    await side.command(command(1, "start", command=["sh", "-c", "while :; do sleep 0.1; done  # until read line"]))
     tunnel = await broker.tunnel(side, "s1")
     assert await tunnel.recv() == b"RFB 003.008\n"
     for pid in processes.descendants(os.getpid()):
@@ -226,6 +226,35 @@ async def test_questions_about_logs_pictures_and_programs(broker: AgentBroker, r
     await side.send(ThumbnailRequest(request_id="h", session_id="s1"))
     assert (await side.wait(ThumbnailData, request_id="h")).error == "this session is hibernated"
     assert not [one for one in side.said if isinstance(one, LogsData) and one.request_id == "f" and one.eof]
+
+
+async def test_nobody_follows_a_log_over_a_lost_connection(broker: AgentBroker, run_agent: RunAgent) -> None:
+    agent = await run_agent()
+    side = await broker.agent()
+    await side.command(command(1, "start", command=["sh", "-c", "echo shown; sleep 60"]))
+    await side.send(LogsRequest(request_id="f", session_id="s1", data={"tail": 2, "follow": True}))
+    await side.wait(LogsData, request_id="f")
+    side.socket.transport.abort()
+    again = await broker.agent(least=2)
+    await again.wait(Heartbeat)
+    await until(lambda: not agent._questions._tasks)
+
+
+async def test_a_journal_that_cannot_be_pruned_now_is_pruned_later(
+    run_agent: RunAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = await run_agent()
+    tries: list[int] = []
+
+    def prune() -> None:
+        tries.append(1)
+        raise Unavailable("The disk is full.")
+
+    monkeypatch.setattr("app.agent.agent.PRUNE_EVERY", 0.01)
+    monkeypatch.setattr(agent._journal, "prune", prune)
+    pruning = asyncio.create_task(agent._prune())
+    await until(lambda: len(tries) > 2)
+    pruning.cancel()
 
 
 async def test_over_tls_the_broker_is_known_by_its_certificate(state: Path, tmp_path: Path) -> None:

@@ -240,3 +240,14 @@ async def test_a_list_that_cannot_be_read_is_no_reason_to_stay_away(tmp_path: Pa
     await agent.start()
     assert agent.held() == []
     await agent.run("s1", start_of("stage"), 1)
+
+
+async def test_a_start_that_cannot_be_kept_holds_no_target(tmp_path: Path, serve: Serve) -> None:
+    agent = platform(tmp_path, Target(name="stage", unix=str(serve("stage"))))
+    await agent.start()
+    (tmp_path / "state" / "attached.new").mkdir(parents=True)  # whoever writes there fails
+    with pytest.raises(AgentFailure, match="cannot be written"):
+        await agent.run("s1", start_of("stage"), 1)
+    assert agent.held() == []
+    (tmp_path / "state" / "attached.new").rmdir()
+    await agent.run("s2", start_of("stage"), 1)

@@ -156,9 +156,21 @@ def test_the_grace_of_a_stop(said: Any, seconds: float) -> None:
 async def test_a_stale_session_ends_behind_what_it_has_to_do() -> None:
     rig = Rig()
     rig.submit("start")
-    rig.executor.end_stale("s1")
+    rig.executor.end_stale("s1", 1)
+    rig.executor.end_stale("s1", 1)
     await until(lambda: not rig.executor.busy)
     assert rig.hand.calls == [("run", "s1"), ("end", "s1")]
+
+
+async def test_a_session_begun_anew_since_is_not_stale() -> None:
+    """The broker's answer to a registration speaks of what was here then."""
+    rig = Rig()
+    await rig.result(rig.submit("start", generation=1))
+    rig.submit("start", generation=2)
+    rig.executor.end_stale("s1", 1)
+    await until(lambda: not rig.executor.busy)
+    assert rig.hand.states == {"s1": "running"}
+    assert rig.hand.calls == [("run", "s1"), ("run", "s1")]
 
 
 async def test_what_speaks_of_an_earlier_beginning_touches_nothing() -> None:

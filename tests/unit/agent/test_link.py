@@ -74,9 +74,9 @@ def test_a_connection_begins_with_the_inventory(bench: Bench) -> None:
     bench.held = [HeldSession(session_id="s1", generation=2)]
     (register,) = messages(bench.link.connected(0.0), Register)
     assert register.sessions == bench.held
-    effects = bench.get(RegisterAck(agent_id="a", status="registered", epoch=7, stop=["s1"]))
+    effects = bench.get(RegisterAck(agent_id="a", status="registered", epoch=7, stop=["s1", "unheard-of"]))
     assert Registered(False, 7) in effects
-    assert EndStale(("s1",)) in effects
+    assert EndStale((("s1", 2),)) in effects
     assert Beat() in effects
 
 
