@@ -141,7 +141,7 @@ AGENT_COLUMNS = (
     Column(
         "heartbeat", "Heartbeat", 70, _heard_text, clock=True, align="right", value=_heard,
         sort=lambda item, _: -(item.row.last_heartbeat or 0.0), field=Field("number", _heard, dynamic=True),
-        hint="Since its last heartbeat: late at 12 s, lost at 30 s",
+        hint="Since its last heartbeat: late at 12 s, lost at 30 s", yields=2,
     ),
     Column(
         "leader", "Leader", 58, _leader_text, tooltip=_leader_told, hint="Whether it leads, and how many stand by", yields=7,
