@@ -231,8 +231,13 @@ class Actions(QObject):
                 for one in ids:
                     self._record_cancelled(verb, one, "the panel was closed", time.monotonic() - asked)
 
+        def follow() -> None:
+            panel.set_blocked(self.blocked)
+
         panel.confirmed.connect(confirmed)
         panel.closed.connect(closed)
+        self.changed.connect(follow)
+        panel.closed.connect(lambda: self.changed.disconnect(follow))
         context.panels.show(panel)
 
     def start(self, name: str, row_id: str, run: Run) -> None:

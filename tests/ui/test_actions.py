@@ -126,8 +126,23 @@ class TestTierTwo:
         panel = stage.window.sheet.current
         assert isinstance(panel, ConfirmPanel)
         stage.actions.set_blocked("NOT LIVE since 20:14:07")
+        assert not panel.hold_button.isEnabled()
+        assert panel.blocked.text() == "NOT LIVE since 20:14:07"
         panel.hold_button.fired.emit()
         assert stage.client.named("stop_session") == []
+
+    def test_what_was_asked_can_be_held_when_the_board_lives_again(self, stage: Stage) -> None:
+        kick(stage, "led-side", "wall-main")
+        panel = stage.window.sheet.current
+        assert isinstance(panel, ConfirmPanel)
+        stage.actions.set_blocked("NOT LIVE since 20:14:07")
+        stage.actions.set_blocked("")
+        assert panel.hold_button.isEnabled()
+        assert panel.blocked.isHidden()
+        panel.hold_button.fired.emit()
+        assert len(stage.client.named("stop_session")) == 2
+        stage.actions.set_blocked("NOT LIVE")
+        stage.actions.set_blocked("")
 
     def test_part_failing_is_said_and_the_rest_can_be_undone(self, stage: Stage) -> None:
         first = stage.session("led-side").id

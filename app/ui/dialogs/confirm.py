@@ -65,12 +65,21 @@ class ConfirmPanel(Panel):
                 f"Hold the button (or Enter) for {seconds:g} s. Esc leaves everything as it is.", "hint", wrap=True
             )
         )
+        self.blocked = plain_label("", "error", wrap=True)
+        self.blocked.hide()
+        self.body.addWidget(self.blocked)
         self.cancel_button = self.add_button("Keep everything")
         self.cancel_button.clicked.connect(self.cancel)
         self.hold_button = HoldButton(verb_text, context.theme.color("danger"), seconds=seconds)
         self.hold_button.fired.connect(self._on_fired)
         self.buttons.addWidget(self.hold_button)
         self.first_focus = self.hold_button
+
+    def set_blocked(self, reason: str) -> None:
+        """Nothing can be done now, and why; "" ends that."""
+        self.hold_button.setEnabled(not reason)
+        self.blocked.setText(reason)
+        self.blocked.setVisible(bool(reason))
 
     def _on_fired(self) -> None:
         if not self._finished:
