@@ -283,6 +283,16 @@ class TestTwoKinds:
         assert "Limits: enforced by systemd" in text
 
 
+class TestLooking:
+    def test_v_is_not_offered_where_the_agent_shows_nothing(self, house: Stage) -> None:
+        agent_id = house.store.desktops[JOHN].agent_id
+        assert house.actions.why_not("view", [JOHN]) == ""
+        blind = msgspec.structs.replace(house.store.agents[agent_id], capabilities=["hibernate", "logs"])
+        house.venue.event("agent.changed", agent_id, blind)
+        assert house.actions.why_not("view", [JOHN]) == f"agent {agent_id} does not show its desktops"
+        assert house.actions.why_not("control", [JOHN]) == f"agent {agent_id} does not show its desktops"
+
+
 class TestTags:
     def test_t_changes_those_of_one_with_undo(self, house: Stage) -> None:
         house.go_to(ANN)

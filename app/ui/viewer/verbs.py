@@ -59,6 +59,8 @@ def desktop_shows(context: Context, session_id: str) -> str:
     if row is None:
         return "this session is gone"
     if row.state == "running":
-        return ""
+        agent = context.store.agents.get(row.agent_id or "")
+        hidden = agent is not None and bool(agent.capabilities) and "vnc" not in agent.capabilities
+        return f"agent {plain(row.agent_id or '')} does not show its desktops" if hidden else ""
     words = {"hibernated": "hibernated: wake it first", "pending": "still starting"}
     return f"{plain(row.name)} is {words.get(row.state, row.state)}"
