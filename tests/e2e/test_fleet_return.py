@@ -117,17 +117,17 @@ async def agree(crowd: Crowd, console: Watcher) -> dict[str, str]:
 
 def nothing_is_lost(crowd: Crowd, rows: dict[str, str], answers: Answers, asleep: list[str], ended: list[str]) -> None:
     """Each session is where its last answer put it, and no command had its effect twice."""
-    for one, row in crowd.was.items():
-        if one not in asleep and one not in ended:
-            assert rows[one] == row.state
+    assert set(crowd.was) <= set(rows), "sessions are lost"
+    untouched = {one: row.state for one, row in crowd.was.items() if one not in asleep and one not in ended}
+    assert {one: rows[one] for one in untouched} == untouched
     told = {"begin": 202, "sleep": 200, "end": 204}
     for kind, given in answers.items():
         assert {answer.status_code for answer in given if answer is not None} <= {told[kind]}
     assert any(answer is None for given in answers.values() for answer in given), "the broker was not killed meanwhile"
     begun = [answer.json()["id"] for answer in answers["begin"] if answer is not None]
-    assert all(rows[one] == "running" for one in begun)
     new = set(rows) - set(crowd.was)
-    assert set(begun) <= new
+    assert set(begun) <= new, "what was answered is lost"
+    assert {rows[one] for one in new} == {"running"}
     assert len(new) <= ACTS
     for one, answer in zip(asleep, answers["sleep"], strict=True):
         done = answer is not None and answer.json()["state"] == "hibernated"
