@@ -25,28 +25,31 @@ class Tunnels:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._waiting: dict[str, tuple[str, float]] = {}
-        self._ways: dict[str, list[str]] = {}
+        self._ways: dict[str, str] = {}
 
-    def reached(self, agent_id: str, base: str) -> Callable[[], None]:
-        """An agent is connected and came by ``base`` (``wss://host:port``); the answer forgets that again."""
-        ways = self._ways.setdefault(agent_id, [])
-        ways.append(base)
+    def reached(self, connection_id: str, base: str) -> Callable[[], None]:
+        """An agent's connection came by ``base`` (``wss://host:port``); the answer forgets that again.
+
+        By connection, since a standby of the same agent may reach us by another name.
+        """
+        self._ways[connection_id] = base
 
         def gone() -> None:
-            ways.remove(base)
-            if not ways and self._ways.get(agent_id) is ways:
-                del self._ways[agent_id]
+            self._ways.pop(connection_id, None)
 
         return gone
 
-    def expect(self, proxy_id: str, agent_id: str) -> tuple[str, str]:
-        """Address and token for an agent's tunnel; it counts from now. Raises ``Unavailable`` (``agent_offline``)."""
-        ways = self._ways.get(agent_id)
-        if not ways:
-            raise Unavailable(f"Agent {agent_id} is not connected", code="agent_offline")
+    def expect(self, proxy_id: str, connection_id: str | None) -> tuple[str, str]:
+        """Address and token for a tunnel of the agent on this connection; it counts from now.
+
+        Raises ``Unavailable`` (``agent_offline``).
+        """
+        base = self._ways.get(connection_id or "")
+        if base is None:
+            raise Unavailable("The agent is not connected", code="agent_offline")
         token = secrets.token_hex(16)
         self._waiting[proxy_id] = (token, self._clock() + TOKEN_SECONDS)
-        return f"{ways[-1]}{PATH}{proxy_id}", token
+        return f"{base}{PATH}{proxy_id}", token
 
     def claim(self, proxy_id: str, token: str) -> None:
         """Use a token up. Raises ``Unauthorised`` for one that is not waited for, of whatever reason."""

@@ -213,18 +213,18 @@ class Viewers:
         log.info("viewer opened", viewer=row.id, session=desktop.id, user=look.user, mode=look.mode)
         let_go = look.until(lambda: viewer.fail(CloseCode.TOKEN, "The login behind this view has ended"))
         try:
-            await self._join(viewer, desktop)
+            await self._join(viewer, desktop, agent)
             await hop.closed.wait()
         finally:
             let_go()
             hop.abort()
             self._remove(viewer)
 
-    async def _join(self, viewer: Viewer, desktop: DesktopRow) -> None:
+    async def _join(self, viewer: Viewer, desktop: DesktopRow, agent: AgentRow) -> None:
         """Ask for the tunnel and wait for it."""
         try:
             async with asyncio.timeout(self._dial_back_within):
-                await self._request(viewer.row.id, viewer.row.agent_id, desktop, viewer.look.mode)
+                await self._request(viewer.row.id, agent, desktop, viewer.look.mode)
                 await viewer.settled.wait()
         except TimeoutError:
             viewer.fail(CloseCode.TUNNEL_TIMEOUT, f"Agent {viewer.row.agent_id} did not open the desktop in time")
@@ -233,8 +233,8 @@ class Viewers:
         finally:
             self.tunnels.forget(viewer.row.id)
 
-    async def _request(self, proxy_id: str, agent_id: str, desktop: DesktopRow, mode: ViewerMode) -> None:
-        url, token = self.tunnels.expect(proxy_id, agent_id)
+    async def _request(self, proxy_id: str, agent: AgentRow, desktop: DesktopRow, mode: ViewerMode) -> None:
+        url, token = self.tunnels.expect(proxy_id, agent.connection_id)
         data = {
             "pod_name": desktop.pod_name,
             "namespace": desktop.namespace,
@@ -244,7 +244,7 @@ class Viewers:
             "mode": mode,
         }
         message = VncProxyRequest(session_id=desktop.id, proxy_id=proxy_id, data=data)
-        await self._fleet.send_proxy_request(agent_id, message)
+        await self._fleet.send_proxy_request(agent.id, message)
 
     def _remove(self, viewer: Viewer) -> None:
         row = viewer.row
@@ -314,7 +314,7 @@ class Viewers:
         probe = self._probes[proxy_id] = Probe(agent.id)
         try:
             async with asyncio.timeout(PROBE_WITHIN):
-                await self._request(proxy_id, agent.id, desktop, "view")
+                await self._request(proxy_id, agent, desktop, "view")
                 return await probe.verdict()
         except (TimeoutError, Unavailable):
             return None

@@ -55,7 +55,7 @@ class AgentSocket:
         connection = self._services.fleet.connect(
             agent_id, platform, region, send_text, close, client[0], key.id if key is not None else None
         )
-        gone = self._services.viewers.tunnels.reached(agent_id, base_address(scope))
+        gone = self._services.viewers.tunnels.reached(connection.id, base_address(scope))
         if key is not None:
             self._connections[connection] = key
         try:

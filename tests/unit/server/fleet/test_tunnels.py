@@ -60,11 +60,14 @@ def test_nobody_waits_for_a_forgotten_one(tunnels: Tunnels) -> None:
         tunnels.claim("proxy-1", token)
 
 
-def test_tunnels_go_where_the_newest_connection_came_from(tunnels: Tunnels) -> None:
-    gone = tunnels.reached("a", "ws://10.0.0.5:8080")
-    assert tunnels.expect("proxy-1", "a")[0] == "ws://10.0.0.5:8080/agent/tunnel/proxy-1"
-    gone()
+def test_tunnels_go_where_the_connection_that_is_asked_came_from(tunnels: Tunnels) -> None:
+    gone = tunnels.reached("standby of a", "ws://10.0.0.5:8080")
     assert tunnels.expect("proxy-1", "a")[0].startswith("wss://broker.example:8443/")
+    assert tunnels.expect("proxy-2", "standby of a")[0] == "ws://10.0.0.5:8080/agent/tunnel/proxy-2"
+    gone()
+    for connection_id in ("standby of a", None):
+        with pytest.raises(Unavailable):
+            tunnels.expect("proxy-3", connection_id)
 
 
 def test_an_agent_that_is_not_connected_cannot_be_asked(tunnels: Tunnels) -> None:

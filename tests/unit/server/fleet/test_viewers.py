@@ -44,8 +44,9 @@ class House:
         self.on_proxy_error: list[Callable[[str, VncProxyError], None]] = []
         self.desktops = {"s1": desktop(), "s2": desktop("s2")}
         self.agent = AgentRow(
-            id="a1", uuid="u", platform="attach", status="online", max_sessions=9, created_at=1.0, updated_at=1.0
-        )
+            id="a1", uuid="u", platform="attach", status="online", max_sessions=9, connection_id="conn-1",
+            created_at=1.0, updated_at=1.0,
+        )  # fmt: skip
         self.requests: list[VncProxyRequest] = []
         self.away = False
         self.looking: dict[str, int] = {}
@@ -56,7 +57,7 @@ class House:
             self, self.events, self.tasks, clock=self.clock.time, monotonic=self.clock.monotonic, dial_back_within=10
         )
         self.events.subscribe(self._hear)
-        self.viewers.tunnels.reached("a1", "ws://here")
+        self.viewers.tunnels.reached("conn-1", "ws://here")
 
     def vnc_target(self, session_id: str) -> tuple[DesktopRow, AgentRow]:
         if session_id not in self.desktops:
