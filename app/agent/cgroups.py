@@ -23,6 +23,7 @@ from app.agent.limits import (
     SoftMeans,
     Wanted,
     give_back,
+    give_back_all,
     make,
     short,
 )
@@ -98,7 +99,7 @@ class Cgroup2:
 
     def release(self) -> None:
         """The folder of this agent."""
-        give_back(self._base)
+        give_back_all(self._base)
 
 
 class Cgroup1:
@@ -116,7 +117,9 @@ class Cgroup1:
         """Memory and CPU in two trees, which may be the same folder."""
         memory, cpu = make(self._memory / short(session_id)), make(self._cpu / short(session_id))
         if wanted.memory is not None:
-            (memory / "memory.limit_in_bytes").write_text(str(wanted.memory), encoding="ascii")
+            for name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):  # with swap, where that is counted
+                if name == "memory.limit_in_bytes" or (memory / name).exists():
+                    (memory / name).write_text(str(wanted.memory), encoding="ascii")
         if wanted.cores is not None:
             (cpu / "cpu.cfs_period_us").write_text(str(PERIOD), encoding="ascii")
             (cpu / "cpu.cfs_quota_us").write_text(str(quota(wanted.cores)), encoding="ascii")
@@ -135,7 +138,7 @@ class Cgroup1:
 
     def release(self) -> None:
         """The folders of this agent."""
-        give_back(self._memory, self._cpu, self._freezer)
+        give_back_all(self._memory, self._cpu, self._freezer)
 
 
 class Systemd:
@@ -221,9 +224,14 @@ async def _systemd(tree: Path) -> Means | None:
         trial = await asyncio.create_subprocess_exec(
             *command, "-p", "MemoryMax=64M", "--", "true", stdin=null, stdout=null, stderr=null
         )
-        async with asyncio.timeout(TRY_WITHIN):
-            if await trial.wait() == 0:
-                return Systemd(command, tree)
+        try:
+            async with asyncio.timeout(TRY_WITHIN):
+                if await trial.wait() == 0:
+                    return Systemd(command, tree)
+        except TimeoutError:
+            trial.kill()
+            await trial.wait()
+            raise
     except (OSError, TimeoutError) as error:
         log.info("no systemd scopes", error=str(error))
     return None
@@ -243,6 +251,7 @@ def _cgroup2(where: Hierarchy, name: str) -> Means | None:
             (folder / "cgroup.subtree_control").write_text("+memory +cpu", encoding="ascii")
     except OSError as error:
         log.info("no control groups v2", error=str(error))
+        give_back(base)
         return None
     return Cgroup2(base)
 
@@ -255,9 +264,11 @@ def _cgroup1(where: Hierarchy, name: str) -> Means | None:
     try:
         for folder, file in zip(bases, ("memory.limit_in_bytes", "cpu.cfs_quota_us"), strict=True):
             if not os.access(make(folder) / file, os.W_OK):
+                give_back(*bases)
                 return None
     except OSError as error:
         log.info("no control groups v1", error=str(error))
+        give_back(*bases)
         return None
     freezer, unified = _freezer(where, name)
     return Cgroup1(*bases, freezer, unified=unified)
@@ -276,8 +287,9 @@ def _freezer(where: Hierarchy, name: str) -> tuple[Path | None, bool]:
         try:
             if os.access(make(own / name) / file, os.W_OK):
                 return own / name, unified
-        except OSError:
-            continue
+        except OSError as error:
+            log.debug("no freezer here", folder=str(own), error=str(error))
+        give_back(own / name)
     return None, False
 
 

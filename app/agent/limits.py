@@ -225,7 +225,7 @@ class SoftMeans:
 
     def release(self) -> None:
         """Nothing but the freezer's folder."""
-        give_back(self._freezer_base)
+        give_back_all(self._freezer_base)
 
 
 def give_back(*folders: Path | None) -> None:
@@ -234,6 +234,13 @@ def give_back(*folders: Path | None) -> None:
         if folder is not None:
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def give_back_all(*folders: Path | None) -> None:
+    """The same with what is in them: groups of sessions that ended while nobody looked."""
+    for folder in folders:
+        if folder is not None and folder.is_dir():
+            give_back(*(path for path in folder.iterdir() if path.is_dir()), folder)
 
 
 def some_cpus(session_id: str, cores: float | None) -> list[int]:

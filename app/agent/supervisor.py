@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 PR_SET_CHILD_SUBREAPER = 36
 START_WITHIN = 20.0
-LINE = 8192
-READ = 65536
+LINE, READ = 8192, 65536
 TERM_TO_KILL = 1.0
 """Seconds that what is left after the program gets between SIGTERM and SIGKILL."""
 LOOK_EVERY = 0.05
@@ -156,17 +155,16 @@ class Supervisor:
         """Where the display server says which number it has."""
         self._manager = Waiting(spec["manager"], spec) if spec["manager"] else None
         self._program = Waiting(spec["program"], spec)
-        self._display = b""
+        self._display = self._said = b""
         self._told = False
         self._chatter = chatter
         """The display server's output, of interest only when it fails."""
-        self._said = b""
+        self._children = True  # every orphan becomes ours: without them nothing of the session is left
         self._stop_at: float | None = None
         """When the graceful part of the end is over."""
         self._kill_at: float | None = None
         self._code: int | None = None
-        self._reason = ""
-        self._cause = ""
+        self._reason = self._cause = ""
         """``program``, ``display``, ``asked``: who ended first."""
         self._poll = select.poll()
         self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -185,7 +183,7 @@ class Supervisor:
         for source in (self._shown, self._chatter, self._wake, *outputs):
             self._poll.register(source, select.POLLIN)
         deadline = time.monotonic() + START_WITHIN
-        while self._stop_at is None or descendants(os.getpid()):
+        while self._stop_at is None or self._children:
             for source, _ in self._poll.poll(self._patience(deadline)):
                 self._on_readable(source)
             self._reap()
@@ -273,6 +271,7 @@ class Supervisor:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
+                self._children = False
                 break
             if not pid:
                 break
@@ -395,9 +394,7 @@ def become_subreaper() -> None:
 
 def signal_all(pids: list[int], number: int) -> None:
     """Signal each; what was stopped goes on, since it could not end otherwise. No number of a group, nor of init."""
-    for pid in pids:
-        if pid <= 1:
-            continue
+    for pid in (one for one in pids if one > 1):
         for each in (number, SIGCONT):
             try:
                 os.kill(pid, each)

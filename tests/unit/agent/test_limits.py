@@ -155,3 +155,32 @@ def test_a_session_that_is_gone_has_no_processes_and_nobody_is_signalled_for_it(
     assert descendants(os.getppid())
     supervisor.signal_all([0, 1, -1], signal.SIGKILL)
     assert told == []
+
+
+async def test_groups_that_are_of_no_use_are_given_back(tmp_path: Path, no_systemd: None) -> None:
+    tree(tmp_path, "memory/cgroup.procs", "cpu/cgroup.procs", "freezer/cgroup.procs", "cgroup.procs")
+    (tmp_path / "cgroup.controllers").write_text("pids")
+    means = await detect("id1", Hierarchy(tmp_path, "3:memory:/\n2:cpu:/\n1:freezer:/\n0::/\n"))
+    assert means.name == "soft"
+    assert list(tmp_path.glob("**/callboard-*")) == []
+
+
+async def test_groups_of_sessions_that_ended_meanwhile_go_with_the_agent(tmp_path: Path) -> None:
+    means = SoftMeans(tmp_path / "callboard-id1")
+    (gone,) = means.confine("s1", Wanted(), no_pid).folders
+    (lives,) = means.confine("s2", Wanted(), no_pid).folders
+    (lives / "occupied").mkdir()  # as the kernel keeps a group with processes
+    means.release()
+    assert (gone.exists(), lives.exists()) == (False, True)
+
+
+async def test_a_service_manager_that_does_not_answer_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "systemd-run"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(cgroups, "RUNNING", tmp_path)
+    monkeypatch.setattr(cgroups, "TRY_WITHIN", 0.5)
+    monkeypatch.setattr(cgroups.shutil, "which", lambda _: str(program))
+    means = await detect("id1", Hierarchy(tmp_path, ""))
+    assert means.name == "soft"
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
