@@ -76,16 +76,16 @@ STREAM_COLUMNS = (
     Column("take", "Take", 84, lambda item, _: "Take" if item.ghost is None else "", kind="button", align="center"),
     Column("type", "Type", 64, lambda item, _: plain(item.row.stream_type)),
     Column("from", "From", 140, lambda item, _: plain(item.row.publisher_id), hint="Publisher"),
-    Column("protocol", "Protocol", 72, lambda item, _: plain(item.row.protocol)),
+    Column("protocol", "Protocol", 72, lambda item, _: plain(item.row.protocol), yields=7),
     Column(
         "address", "Address", 150, lambda item, _: endpoint(item.row.address, item.row.port), kind="mono",
         field=Field("address", lambda item, _: endpoint(item.row.address, item.row.port), hosts=_hosts),
         sort=lambda item, _: address_key(item.row.address, item.row.port),
     ),
-    Column("format", "Format", 150, lambda item, _: format_text(item.row.config)),
+    Column("format", "Format", 150, lambda item, _: format_text(item.row.config), yields=4),
     Column(
         "beats", "Beats", 84, _beats_text, kind="spark", clock=True, tooltip=_beats_told, align="right",
-        hint="Seconds between heartbeats; Maestra does not tell a stream's rate",
+        hint="Seconds between heartbeats; Maestra does not tell a stream's rate", yields=5,
         sort=lambda item, moment: max(moment.store.beats.of(item.id), default=0.0),
         value=lambda item, moment: [round(one, 2) for one in moment.store.beats.of(item.id)],
         field=Field("number", lambda item, moment: max(moment.store.beats.of(item.id), default=None), dynamic=True),
@@ -105,15 +105,15 @@ STREAM_COLUMNS = (
     Column(
         "age", "Age", 60, lambda item, moment: _text_or_none(_age(item, moment)), clock=True, align="right",
         sort=lambda item, _: -item.row.last_heartbeat, value=_age, field=Field("number", _age, dynamic=True),
-        hint="Since its last heartbeat: late at 12 s, stale at 20 s, lost at 30 s",
+        hint="Since its last heartbeat: late at 12 s, stale at 20 s, lost at 30 s", yields=8,
     ),
     Column(
         "since", "Since", 76, lambda item, moment: clock_text(item.row.advertised_at, moment.now),
         sort=lambda item, _: item.row.advertised_at, value=lambda item, _: item.row.advertised_at,
         field=Field("number", lambda item, moment: moment.now - item.row.advertised_at, dynamic=True),
-        hint="Advertised at; in the filter, seconds ago: since<5m",
+        hint="Advertised at; in the filter, seconds ago: since<5m", yields=9,
     ),
-    Column("tags", "Tags", 160, lambda item, _: pairs_text(item.row.metadata), hint="Metadata"),
+    Column("tags", "Tags", 60, lambda item, _: pairs_text(item.row.metadata), hint="Metadata", yields=6),
 )  # fmt: skip
 
 
