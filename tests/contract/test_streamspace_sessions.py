@@ -91,6 +91,14 @@ async def test_ss_12_a_home_persists_unless_the_request_says_otherwise(streamspa
         assert (answer.status_code, answer.json()["persistent_home"]) == (202, True)
 
 
+async def test_ss_15_attached_machines_are_given_out_by_administrators(streamspace: Venue) -> None:
+    wanted = {"user": "kim", "template": "firefox-browser", "platform": "attach"}
+    answer = await streamspace.kim.post(SESSIONS, json=wanted)
+    assert (answer.status_code, answer.json()["code"]) == (403, "AUTH_INSUFFICIENT_PERMISSIONS")
+    answer = await streamspace.ada.post(SESSIONS, json=wanted)
+    assert answer.json()["code"] == "NO_AGENTS_AVAILABLE", "permitted, though nobody is there to do it"
+
+
 async def test_ss_15_one_persistent_home_for_user_and_template(streamspace: Venue) -> None:
     wanted = {"user": "kim", "template": "firefox-browser", "persistent_home": True}
     async with streamspace.agent():

@@ -54,6 +54,8 @@ class Sessions:
         caller = call.caller
         if not caller.is_admin and body.user != caller.username:
             raise Forbidden("Users create sessions for themselves", code="not_permitted")
+        if not caller.is_admin and body.platform == "attach":
+            raise Forbidden("Attached machines are somebody's: administrators give them out", code="not_permitted")
         user = self._users.get(body.user)
         if user is None or not user.active:
             message = f"User '{body.user}' does not exist" if user is None else f"User '{body.user}' is not active"
