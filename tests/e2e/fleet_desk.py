@@ -8,11 +8,12 @@ pixels and freezing are told by each other; another file lets it end by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import shiboken6
+import psutil
 from PySide6.QtWidgets import QApplication
 
 from app.contract import DesktopRow, ViewerMode
@@ -20,6 +21,7 @@ from app.ui.viewer.window import ViewerWindow
 from tests.e2e.house import House
 from tests.ui.viewer_seat import pixel
 
+MARK = "CALLBOARD_SESSION"
 TEMPLATE = "typed-colour"
 SCRIPT = r"""colour= n=0 mine="$1/${CALLBOARD_SESSION##*:}"
 while :; do
@@ -110,10 +112,13 @@ class Desks:
         return window
 
     async def clear(self) -> None:
-        """No session stays behind: their processes outlive the broker."""
-        for row in list(self.store.desktops.values()):
-            await self.house.desk.delete(f"/api/v1/sessions/{row.id}", params={"force": "true"})
-        await self.house.until(lambda: not self.store.desktops)
+        """No session stays behind, whatever the test did: their processes outlive the broker and its agent."""
+        try:
+            for row in list(self.store.desktops.values()):
+                await self.house.desk.delete(f"/api/v1/sessions/{row.id}", params={"force": "true"})
+            await until(lambda: not marked(self.folder), "every process of a session has ended")
+        finally:
+            kill_marked(self.folder)
 
 
 async def changes(window: ViewerWindow) -> None:
@@ -142,6 +147,20 @@ async def until(condition: Callable[[], Any], what: str, within: float = 20.0) -
         raise AssertionError(f"not within {within:g} s: {what}") from None
 
 
-def is_gone(window: ViewerWindow) -> bool:
-    """Whether a window has been closed and deleted."""
-    return not shiboken6.isValid(window)
+def marked(folder: Path) -> list[psutil.Process]:
+    """Every process of a session of an agent below ``folder``, by the mark that agents give them."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            variables = process.environ()
+            places = variables.get("HOME", "") + variables.get("XAUTHORITY", "")
+            if MARK in variables and str(folder) in places:
+                found.append(process)
+    return found
+
+
+def kill_marked(folder: Path) -> None:
+    """End what is left of them."""
+    for process in marked(folder):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

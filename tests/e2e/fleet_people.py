@@ -18,13 +18,12 @@ from typing import IO, Any
 import httpx
 import psutil
 
-from tests.e2e.fleet_desk import TEMPLATE, template
+from tests.e2e.fleet_desk import MARK, TEMPLATE, kill_marked, marked, template
 from tests.e2e.house import eventually
 from tests.fakes.broker import ROOT, BrokerProcess
 
 PASSWORD = "a very long one, of two people"
 AGENT = "rack-1"
-MARK = "CALLBOARD_SESSION"
 
 
 class People:
@@ -70,9 +69,7 @@ class People:
             await client.aclose()
         if hasattr(self, "agent"):
             await asyncio.to_thread(self._end_agent)
-        for process in self.marked():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_marked(self.folder)
         if self._log is not None:
             self._log.close()
         await asyncio.to_thread(self.broker.end)
@@ -169,22 +166,10 @@ class People:
 
     # -- what runs -------------------------------------------------------------------------------------------------
 
-    def marked(self) -> list[psutil.Process]:
-        """Every process of a session of this agent, by the mark that the agent gives them."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                variables = process.environ()
-                if MARK in variables and str(self.folder) in variables.get("HOME", "") + variables.get(
-                    "XAUTHORITY", ""
-                ):
-                    found.append(process)
-        return found
-
     def processes_of(self, session_id: str) -> list[psutil.Process]:
         """Those of one session: supervisor, display, window manager, programs."""
         found = []
-        for process in self.marked():
+        for process in marked(self.folder):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process.environ()[MARK].endswith(session_id):
                     found.append(process)
