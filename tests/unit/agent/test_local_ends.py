@@ -80,8 +80,7 @@ async def test_hibernation_by_stopping_outlives_the_agent_that_began_it(local: L
 
 
 async def test_a_freeze_that_the_agent_did_not_live_to_see_is_undone(local: Local) -> None:
-    first = await local()
-    first._means = SoftMeans()
+    first = await local(limits="soft")
     await first.run("s1", start_data(), 1)
     await until(lambda: len(local.marked()) >= 5)
     session = session_of(first, "s1")
