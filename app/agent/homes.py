@@ -62,7 +62,10 @@ class Homes:
 
 
 def component(name: str) -> str:
-    """One path component for any text: safe characters stay, others become ``%xx``, long ones end in a digest."""
+    """One path component for any text: safe characters stay, others become ``%xx``; long ones end in a digest.
+
+    It follows ``%%``, which no short one holds.
+    """
     text = "".join(
         each if each in SAFE and not (each == "." and at == 0) else "".join(f"%{byte:02x}" for byte in octets(each))
         for at, each in enumerate(name)
@@ -71,7 +74,7 @@ def component(name: str) -> str:
         return "%"
     if len(text) <= LONGEST and not text.endswith(".lock"):
         return text
-    return f"{text[:60]}%{hashlib.sha256(octets(name)).hexdigest()[:32]}"
+    return f"{text[:60]}%%{hashlib.sha256(octets(name)).hexdigest()[:32]}"
 
 
 def octets(text: str) -> bytes:

@@ -24,6 +24,7 @@ from app.agent.limits import short
 from app.agent.platform import AgentFailure, FailureCode
 from app.agent.session import MARKER, Record, Session
 from app.agent.session_log import tail
+from app.errors import ConfigError
 
 A_SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 SOCKET_PATH = 100
@@ -52,8 +53,10 @@ class LocalFolder:
         for folder in sorted(self._sessions.iterdir()):
             try:
                 record = msgspec.json.decode((folder / "record.json").read_bytes(), type=Record)
-            except (OSError, msgspec.DecodeError):
+            except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
                 record = None
+            except OSError as error:  # it is there: a session must not end because it cannot be read just now
+                raise ConfigError(f"{folder / 'record.json'} cannot be read: {error.strerror}.") from error
             if record is None or record.session_id != folder.name:
                 processes.kill_all(self.marked().get(folder.name, ()))
                 remove(folder)

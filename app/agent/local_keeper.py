@@ -63,8 +63,8 @@ class Keeper:
         """Say it when the kernel ended something for want of memory; be the kernel where limits are soft."""
         for session in list(self._sessions.values()):
             confinement = session.confinement
-            if confinement is None or not session.pid:
-                continue
+            if confinement is None or not session.pid or session.record.state == "hibernated":
+                continue  # of what is frozen, only the share in what others let go of grows
             ooms = confinement.count_oom()
             if ooms > session.ooms:
                 session.ooms = ooms

@@ -39,6 +39,12 @@ def test_names_as_they_stand_on_the_disk(name: str, text: str) -> None:
     assert component(name) == text
 
 
+def test_the_digest_of_a_long_name_is_nobodys_short_name() -> None:
+    long = component("a" * 101)
+    assert long.startswith("a" * 60 + "%%")
+    assert component(long) != long, "whoever is called so gets another home"
+
+
 def test_a_lock_is_never_somebody_elses_home(tmp_path: Path) -> None:
     homes = Homes(tmp_path)
     assert homes.lock("u", "xterm") != homes.path("u", "xterm.lock")
