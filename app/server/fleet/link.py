@@ -39,6 +39,8 @@ BAD_FRAMES = 10
 """Frames that are no messages before the connection is closed."""
 ACK_WITHIN = 10.0
 RESENDS = 3
+NO_ACK = "NO_ACK"
+NO_RESULT = "NO_RESULT"
 RESULT_WITHIN = {"start_session": 180.0, "wake_session": 180.0, "hibernate_session": 60.0, "stop_session": 60.0}
 """Seconds from an acknowledgement to the result."""
 
@@ -320,9 +322,9 @@ class AgentLink:
 
 def _gave_up(order: _Order) -> Finished:
     if order.state == "sent":
-        return Finished(order.row.id, None, f"the agent did not take the command, sent {order.attempt} times", "NO_ACK")
+        return Finished(order.row.id, None, f"the agent did not take the command, sent {order.attempt} times", NO_ACK)
     within = RESULT_WITHIN.get(order.row.command_type, 60.0)
-    return Finished(order.row.id, None, f"no result from the agent within {within:g} s", "NO_RESULT")
+    return Finished(order.row.id, None, f"no result from the agent within {within:g} s", NO_RESULT)
 
 
 def _is_register(frame: str | bytes) -> bool:

@@ -63,7 +63,7 @@ class Outcomes:
             if row is not None and commands.of_session(row.session_id, agent_id):
                 row = None
         if row is None or row.agent_id != agent_id:
-            return True
+            return await self._stray(agent_id, result)
         return await self._keep(self._told(row, result))
 
     async def event(self, agent_id: str, event: SessionEvent) -> bool:
@@ -87,6 +87,23 @@ class Outcomes:
 
     # Results.
 
+    async def _stray(self, agent_id: str, result: CommandResult) -> bool:
+        """Nobody knows the command any more; if it began what has ended here, or is elsewhere, that must not run on."""
+        session_id = result.result.get("session_id")
+        row = self._state.desktops.get(session_id) if isinstance(session_id, str) else None
+        if row is None or result.status != "completed" or (row.agent_id == agent_id and row.state != "terminated"):
+            return True
+        opened = self._state.commands.of_session(row.id, agent_id)
+        if any(each.command_type == "stop_session" for each in opened):
+            return True
+        data = {**orders.stop(row, graceful=False), "delete_home": False}
+        stop = self._state.commands.make(agent_id, row.id, "stop_session", data, row.generation)
+        try:
+            await self._state.keep_commands(row.id, (stop,))
+        except CallboardError as error:
+            return _not_kept(stop, error)
+        return True
+
     def _told(self, row: CommandRow, result: CommandResult) -> CommandRow:
         error, code = result.error[:MOST_WORDS], result.error_code[:100]
         if result.status == "failed" and not error:
@@ -100,7 +117,7 @@ class Outcomes:
             await self._state.change_desktop(ended.session_id, lambda row: self._edit(row, ended))
         except NotFound:  # purged meanwhile
             try:
-                await self._state.end_commands(ended.session_id, (ended,))
+                await self._state.keep_commands(ended.session_id, (ended,))
             except CallboardError as error:
                 return _not_kept(ended, error)
         except CallboardError as error:

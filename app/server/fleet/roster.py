@@ -37,7 +37,7 @@ from app.logs import get_logger
 from app.server.fleet import bounds
 from app.server.fleet.commands import Commands
 from app.server.fleet.connection import AgentConnection
-from app.server.fleet.link import Acked, Effect, Finished, Heard, Sent, Stray
+from app.server.fleet.link import NO_ACK, Acked, Effect, Finished, Heard, Sent, Stray
 from app.server.fleet.questions import Questions
 from app.server.fleet.schedule import COMMAND_PLATFORMS
 from app.server.fleet.state import FleetState
@@ -350,13 +350,15 @@ class Roster:
             return
         told = effect.result is not None
         connection.perform(connection.link.settled(effect.command_id, self._monotonic(), answer=told))
+        if effect.code == NO_ACK:  # it may still read what it was sent: its next inventory tells what it made of that
+            connection.end(CloseCode.HEARTBEAT_LOST, "commands are not acknowledged")
 
     async def _stray(self, connection: AgentConnection, effect: Stray) -> None:
         """A result that nobody waits for is answered all the same, so that the agent stops repeating it."""
         self.strays += 1
         connection.link.unknown += 1
         if not await self.late(connection.agent_id, effect.result):
-            return
+            return  # without an answer the agent tells it again
         settled = connection.link.settled(effect.result.command_id, self._monotonic(), answer=True)
         connection.perform(settled)
 

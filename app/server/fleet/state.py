@@ -185,8 +185,8 @@ class FleetState:
             ends = (Put("command", each) for each in commands)
             await self.store.commit(Remove("desktop", row.id), Remove("desktop_log", row.id), *ends, apply=apply)
 
-    async def end_commands(self, session_id: str, commands: tuple[CommandRow, ...]) -> None:
-        """Commands that end without moving their session, or whose session is forgotten."""
+    async def keep_commands(self, session_id: str, commands: tuple[CommandRow, ...]) -> None:
+        """Commands that begin or end without moving their session, or whose session is forgotten."""
         async with self._alone(session_id) as release:
 
             def apply() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.agent_protocol import CommandResult, HeldSession, ResultAck, SessionEvent
+from app.agent_protocol import CloseCode, CommandResult, HeldSession, ResultAck, SessionEvent
 from app.errors import CallboardError
 from tests.fakes.fleet_agent import FakeAgent
 from tests.unit.server.fleet.conftest import House
@@ -76,6 +76,22 @@ async def test_a_start_without_a_result_fails_and_is_cleaned_up(house: House) ->
     await agent.complete(stop)
 
 
+async def test_an_agent_that_beats_and_takes_nothing_is_closed_and_asked_what_it_holds(house: House) -> None:
+    agent = house.agent()
+    await agent.register(sessions=[])
+    row = await house.create()
+    for _ in range(4):
+        await agent.command("start_session")
+        await agent.beat()
+        await house.later(10.0)
+    gone = await house.until(row.id, lambda row: row.state == "terminated")
+    assert (gone.phase, gone.error_code) == ("Failed", "NO_ACK")
+    assert (await agent.gone())[0] == CloseCode.HEARTBEAT_LOST
+    ack = await agent.register(sessions=[HeldSession(session_id=row.id)])
+    assert ack.stop == [row.id]
+    await agent.complete(await agent.command("stop_session"))
+
+
 async def test_a_late_result_still_counts_when_nothing_happened_since(house: House) -> None:
     agent = house.agent()
     await agent.register()
@@ -93,6 +109,21 @@ async def test_a_late_result_still_counts_when_nothing_happened_since(house: Hou
     await agent.say(CommandResult(command_id=command.command_id, status="completed"))
     await agent.settled(command)
     assert house.fleet.desktops[row.id].state == "hibernated"
+
+
+async def test_what_begins_after_it_was_given_up_is_stopped(house: House) -> None:
+    agent = house.agent()
+    await agent.register(sessions=[])
+    row = await house.running(agent)
+    await agent.register(sessions=[])
+    await house.until(row.id, lambda row: row.state == "terminated")
+    await agent.say(CommandResult(command_id="cmd-late", status="completed", result={"session_id": row.id}))
+    assert (await agent.next(ResultAck)).command_id == "cmd-late"
+    await agent.complete(await agent.command("stop_session"))
+    await agent.say(CommandResult(command_id="cmd-later", status="failed", result={"session_id": row.id}))
+    await agent.say(CommandResult(command_id="cmd-latest", status="completed", result={"session_id": ["x"]}))
+    await agent.heard()
+    assert house.fleet.gauges()["callboard_commands_open"] == 0
 
 
 async def test_results_that_make_no_sense_do_no_harm(house: House) -> None:
