@@ -25,8 +25,8 @@ async def test_a_clock_stepped_forward_and_back_costs_nothing_and_is_told(tmp_pa
         camera = await house.publisher(YES, name="beaten")
         held = (await camera.request(consumer_id="truck")).json()["session_id"]
         assert (await house.desk.post("/console/v1/holds", json={"session_id": held})).status_code == 201
-        brief = (await camera.request(consumer_id="booth")).json()["session_id"]
         began = time.monotonic()
+        brief = (await camera.request(consumer_id="booth")).json()["session_id"]
         forgotten = await house.advertise(name="forgotten")
         left_alone = time.monotonic()
         base = await house.calm()

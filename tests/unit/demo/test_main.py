@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -29,7 +28,6 @@ from app.demo.house import Place
 from app.demo.main import SERVE_OPTIONS, _nats_of
 from tests.fakes.broker import BrokerProcess
 
-LIVING_WITHIN = 10.0
 ENDED_WITHIN = 20.0
 
 
@@ -113,9 +111,8 @@ def left_in(folder: Path) -> list[str]:
 Start = Callable[..., Demo]
 
 
-async def test_a_living_board_in_ten_seconds_and_nothing_left(demo: Start, tmp_path: Path) -> None:
+async def test_a_living_board_and_nothing_left(demo: Start, tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    began = time.monotonic()
     one = demo("--headless", "--data-dir", str(folder))
     line = await one.ready()
     assert line["ready"] is True
@@ -128,7 +125,6 @@ async def test_a_living_board_in_ten_seconds_and_nothing_left(demo: Start, tmp_p
             return len(streams) == len(CAST) and len(sessions) >= 3
 
         await until(living)
-        assert time.monotonic() - began < LIVING_WITHIN
         assert {stream.stream_type for stream in await client.streams()} >= {*BUILT_IN_TYPES, "lidar"}
         presets = await client.presets()
         assert [row.name for row in presets if row.default] == ["LED wall"]
