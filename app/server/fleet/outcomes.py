@@ -58,12 +58,17 @@ class Outcomes:
         """
         commands = self._state.commands
         row = commands.get(result.command_id)
-        if row is None:
-            row = commands.expired(result.command_id)
-            if row is not None and commands.of_session(row.session_id, agent_id):
-                row = None
-        if row is None or row.agent_id != agent_id:
-            return await self._stray(agent_id, result)
+        if row is not None and row.agent_id == agent_id:
+            return await self._keep(self._told(row, result))
+        row = commands.expired(result.command_id)
+        session_id = row.session_id if row is not None else result.result.get("session_id")
+        desktop = self._state.desktops.get(session_id) if isinstance(session_id, str) else None
+        if desktop is None:
+            return True
+        if desktop.agent_id != agent_id or desktop.state == "terminated":
+            return result.status != "completed" or await self._stop_stray(agent_id, desktop)
+        if row is None or commands.of_session(row.session_id, agent_id):
+            return True
         return await self._keep(self._told(row, result))
 
     async def event(self, agent_id: str, event: SessionEvent) -> bool:
@@ -87,12 +92,8 @@ class Outcomes:
 
     # Results.
 
-    async def _stray(self, agent_id: str, result: CommandResult) -> bool:
-        """Nobody knows the command any more; if it began what has ended here, or is elsewhere, that must not run on."""
-        session_id = result.result.get("session_id")
-        row = self._state.desktops.get(session_id) if isinstance(session_id, str) else None
-        if row is None or result.status != "completed" or (row.agent_id == agent_id and row.state != "terminated"):
-            return True
+    async def _stop_stray(self, agent_id: str, row: DesktopRow) -> bool:
+        """An agent did something with a session that has ended, or is elsewhere: it must not run on there."""
         opened = self._state.commands.of_session(row.id, agent_id)
         if any(each.command_type == "stop_session" for each in opened):
             return True

@@ -126,6 +126,22 @@ async def test_what_begins_after_it_was_given_up_is_stopped(house: House) -> Non
     assert house.fleet.gauges()["callboard_commands_open"] == 0
 
 
+async def test_a_first_start_that_was_given_up_lost_and_begins_after_all_is_stopped(house: House) -> None:
+    agent = house.agent()
+    await agent.register(sessions=[])
+    row = await house.create(state="hibernated")
+    waking = asyncio.ensure_future(house.fleet.change_state(row.id, "running", by="kim", admin=False))
+    start = await agent.command("start_session")
+    await agent.acknowledge(start)
+    await house.later(200.0, agent)
+    with pytest.raises(CallboardError):
+        await waking
+    await agent.register(sessions=[])
+    await house.until(row.id, lambda row: row.state == "terminated")
+    await agent.complete(start)
+    await agent.complete(await agent.command("stop_session"))
+
+
 async def test_results_that_make_no_sense_do_no_harm(house: House) -> None:
     agent = house.agent()
     await agent.register()
