@@ -86,6 +86,7 @@ class World:
             return
         self.effects[command.command_id] += 1
         fails = self.failing and command.command_type == "start_session"
+        fails = fails or (command.command_type == "hibernate_session" and command.session_id not in self.sessions)
         self.failing = False
         status = "failed" if fails else "completed"
         if not fails:
