@@ -66,7 +66,8 @@ class Outcomes:
         if desktop is None:
             return True
         if desktop.agent_id != agent_id or desktop.state == "terminated":
-            return result.status != "completed" or await self._stop_stray(agent_id, desktop)
+            begun = row.command_type != "stop_session" if row is not None else "started_at" in result.result
+            return result.status != "completed" or not begun or await self._stop_stray(agent_id, desktop)
         if row is None or commands.of_session(row.session_id, agent_id):
             return True
         return await self._keep(self._told(row, result))
@@ -93,7 +94,7 @@ class Outcomes:
     # Results.
 
     async def _stop_stray(self, agent_id: str, row: DesktopRow) -> bool:
-        """An agent did something with a session that has ended, or is elsewhere: it must not run on there."""
+        """An agent began a session that has ended, or is elsewhere: it must not run on there."""
         opened = self._state.commands.of_session(row.id, agent_id)
         if any(each.command_type == "stop_session" for each in opened):
             return True

@@ -67,10 +67,21 @@ class Podman:
     def __call__(self, *arguments: str) -> str:
         """Run the command line; its output."""
         ran = subprocess.run(
-            ["podman", *self._options, *arguments], capture_output=True, text=True, check=False, timeout=60
+            ["podman", *self._options, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=self.folder,
         )
         assert ran.returncode == 0, f"podman {' '.join(arguments)}: {ran.stderr}"
         return ran.stdout.strip()
+
+    def let_go(self, container: str) -> None:
+        """Tell a test image's program to end; its container may be gone before the engine knows how the telling went."""
+        command = ["podman", *self._options, "exec", container, "touch", "/home/session/leave"]
+        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=self.folder)
+        assert told.returncode == 0 or not told.stderr, told.stderr
 
     def start(self) -> None:
         """Serve the API."""

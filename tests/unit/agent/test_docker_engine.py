@@ -178,7 +178,7 @@ async def test_what_ends_by_itself_is_told_with_its_last_words(begin: Begin, eng
     agent = await begin()
     events = heard(agent)
     await agent.run("s1", order("leave"), 1)
-    engine("exec", "callboard-s1-1", "touch", "/home/session/leave")
+    engine.let_go("callboard-s1-1")
     event = await asyncio.wait_for(events.get(), 10)
     assert (event.session_id, event.event, event.generation) == ("s1", "exited", 1)
     assert "3" in event.message
@@ -192,7 +192,7 @@ async def test_a_session_that_eats_its_memory_is_ended_and_says_so(begin: Begin,
     agent = await begin()
     events = heard(agent)
     await agent.run("s1", order("hog", resources={"memory": "64Mi"}), 1)
-    engine("exec", "callboard-s1-1", "touch", "/home/session/leave")
+    engine.let_go("callboard-s1-1")
     event = await asyncio.wait_for(events.get(), 20)
     assert (event.session_id, event.event) == ("s1", "oom")
 
@@ -321,7 +321,7 @@ async def test_an_engine_that_goes_away_is_a_failure_and_its_return_is_noticed(b
         with pytest.raises(AgentFailure):
             await agent.run("s2", order(user="ben"), 1)
         assert [one.session_id for one in agent.held()] == ["s1"], "what it cannot ask about is not lost"
-        engine("exec", "callboard-s1-1", "touch", "/home/session/leave")
+        engine.let_go("callboard-s1-1")
     finally:
         engine.start()
     event = await asyncio.wait_for(events.get(), 30)

@@ -117,12 +117,25 @@ async def test_what_begins_after_it_was_given_up_is_stopped(house: House) -> Non
     row = await house.running(agent)
     await agent.register(sessions=[])
     await house.until(row.id, lambda row: row.state == "terminated")
-    await agent.say(CommandResult(command_id="cmd-late", status="completed", result={"session_id": row.id}))
+    begun = {"session_id": row.id, "started_at": "2026-11-22T10:45:12Z"}
+    await agent.say(CommandResult(command_id="cmd-late", status="completed", result=begun))
     assert (await agent.next(ResultAck)).command_id == "cmd-late"
     await agent.complete(await agent.command("stop_session"))
     await agent.say(CommandResult(command_id="cmd-later", status="failed", result={"session_id": row.id}))
     await agent.say(CommandResult(command_id="cmd-latest", status="completed", result={"session_id": ["x"]}))
     await agent.heard()
+    assert house.fleet.gauges()["callboard_commands_open"] == 0
+
+
+async def test_an_end_that_is_told_again_is_not_commanded_again(house: House) -> None:
+    agent = house.agent()
+    await agent.register()
+    row = await house.running(agent)
+    await house.fleet.delete(row.id, force=False, by="kim", admin=False)
+    stop = await agent.command("stop_session")
+    await agent.complete(stop, session_id=row.id)
+    await house.until(row.id, lambda row: row.state == "terminated")
+    await agent.complete(stop, session_id=row.id)
     assert house.fleet.gauges()["callboard_commands_open"] == 0
 
 
