@@ -105,8 +105,9 @@ async def looked_at_and_worked_in(house: House, desks: Desks, one: str) -> tuple
     control = await desks.window(one, "control")
     await take_keyboard(control)
     write(control, "red")
-    await shows(view, 255, 0, 0)
+    await until(lambda: desks.typed(one), "a line that was typed arrives")
     assert desks.typed(one) == ["red"]
+    await shows(view, 255, 0, 0)
 
     view.activateWindow()
     write(view, "never")
@@ -300,6 +301,12 @@ async def take_keyboard(window: ViewerWindow) -> None:
     window.activateWindow()
     window.give_keys()
     await until(lambda: window.bar.light.remote, "keys go to the desktop")
+
+    async def focused() -> bool:
+        assert window.link.view is not None
+        return bool(await window.link.view.ask("document.hasFocus() && document.activeElement !== document.body"))
+
+    await until(focused, "the page has the keyboard")
 
 
 def write(window: ViewerWindow, text: str) -> None:
