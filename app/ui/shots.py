@@ -95,12 +95,6 @@ class Studio:
         from app.ui.console import confirm_panel
         from app.ui.context import Context
         from app.ui.main_window import MainWindow
-        from app.ui.pages.agents import AgentsPage
-        from app.ui.pages.history import HistoryPage
-        from app.ui.pages.sessions import SessionsPage
-        from app.ui.pages.settings import SettingsPage
-        from app.ui.pages.streams import StreamsPage
-        from app.ui.pages.wall import WallPage
         from app.ui.settings import Settings
         from app.ui.sheet import SheetPanels
         from app.ui.shot_client import StillClient
@@ -142,6 +136,17 @@ class Studio:
         verbs.declare(self.actions)
         self.window.bind(self.context)
         self.window.strip_state = self.strip_state
+        self._add_pages()
+
+    def _add_pages(self) -> None:
+        """Every page, in the order of the rail."""
+        from app.ui.pages.agents import AgentsPage
+        from app.ui.pages.history import HistoryPage
+        from app.ui.pages.sessions import SessionsPage
+        from app.ui.pages.settings import SettingsPage
+        from app.ui.pages.streams import StreamsPage
+        from app.ui.pages.wall import WallPage
+
         self.streams = StreamsPage(self.context, self.series)
         self.sessions = SessionsPage(self.context)
         self.agents = AgentsPage(self.context)
