@@ -7,7 +7,6 @@ imported in ``build``, after the window's first paint.
 
 from __future__ import annotations
 
-import os
 from array import array
 from math import nan
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from app.models.loads import HOLE, SPAN, Load
 from app.models.wording import plain
-from app.ui.plots import NARROWEST, Curve, Plot
+from app.ui.plots import NARROWEST, Curve, Plot, drawing
 
 if TYPE_CHECKING:
     from app.models.store import Store
@@ -52,12 +51,8 @@ class AgentPlots(QWidget):
         """Import pyqtgraph and make the plots; once, after the first paint."""
         if self._pg is not None:
             return
-        os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
-        import numpy
-        import pyqtgraph
-
-        pyqtgraph.setConfigOptions(antialias=False)
-        self._pg, self._numpy = pyqtgraph, numpy
+        pyqtgraph, self._numpy = drawing()
+        self._pg = pyqtgraph
         for plot in self.plots:
             plot.build(pyqtgraph)
 

@@ -146,6 +146,16 @@ class Plot(QWidget):
             self._plot.getPlotItem().getAxis("left").setTicks([_ticks(self._top), []])
 
 
+def drawing() -> tuple[Any, Any]:
+    """pyqtgraph, set up for these plots, and numpy: imported when the first plot is made, after the first paint."""
+    os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
+    import numpy
+    import pyqtgraph
+
+    pyqtgraph.setConfigOptions(antialias=False)
+    return pyqtgraph, numpy
+
+
 class PlotBand(QWidget):
     """The four plots side by side; empty until ``build``."""
 
@@ -172,11 +182,7 @@ class PlotBand(QWidget):
         """Import pyqtgraph and make the plots; once, after the first paint."""
         if self._pg is not None:
             return
-        os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
-        import numpy
-        import pyqtgraph
-
-        pyqtgraph.setConfigOptions(antialias=False)
+        pyqtgraph, numpy = drawing()
         self._pg = pyqtgraph
         self._numpy = numpy
         self._x = numpy.arange(-SECONDS + 1, 1, dtype=float)
