@@ -27,6 +27,9 @@ A_SIZE = re.compile(r"([0-9]{2,5})x([0-9]{2,5})")
 DEFAULT_SIZE = "1920x1080"
 SMALLEST, LARGEST = (64, 64), (7680, 4320)
 DEPTHS = (16, 24)
+PATIENCE = 1_000_000_000
+"""Viewers that may leave before they are in. All come from one address, so shutting it out, as the server does after five,
+would shut out the desktop's own user; and who gets as far as this socket has been let in."""
 ARGUMENTS, ARGUMENT = 256, 16_384
 A_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 VARIABLES, VALUE = 256, 32_768
@@ -73,7 +76,8 @@ def server_command(vnc: Any, socket: Path, authority: Path, name: str) -> list[s
     return [
         program, "-geometry", f"{width}x{height}", "-depth", str(depth), "-rfbunixpath", str(socket),
         "-rfbunixmode", "0600", "-rfbport", "-1", "-SecurityTypes", "None", "-AlwaysShared", "-nolisten", "tcp",
-        "-auth", str(authority), "-desktop", name[:100] or "desktop", "-Log", "*:stderr:0",
+        "-BlacklistThreshold", str(PATIENCE), "-auth", str(authority), "-desktop", name[:100] or "desktop",
+        "-Log", "*:stderr:0",
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from app.agent import limits, processes
 from app.agent.platform import AgentFailure, UnixAddress
-from app.agent.rfb import grab
+from app.agent.rfb import grab, greeting, open_rfb
 from app.agent.session import Session
 from tests.unit.agent.conftest import Local, start_data, until
 
@@ -393,6 +393,17 @@ async def test_a_display_asks_for_its_secret(local: Local) -> None:
         tool = {"PATH": os.environ["PATH"], "DISPLAY": f":{session.display}", "XAUTHORITY": str(authority)}
         asking = await asyncio.create_subprocess_exec("xdpyinfo", env=tool, stdout=-3, stderr=-3)
         assert (await asking.wait() == 0) is allowed
+
+
+async def test_viewers_that_leave_before_they_are_in_shut_nobody_out(local: Local) -> None:
+    platform = await local()
+    await platform.run("s1", start_data(), 1)
+    address = await platform.rfb_address("s1")
+    for _ in range(12):
+        reader, writer = await open_rfb(address)
+        await greeting(reader)
+        writer.transport.abort()
+    assert (await grab(address)).width == 640
 
 
 async def test_a_program_that_cannot_be_run_is_a_failure_in_words(local: Local, tmp_path: Path) -> None:
