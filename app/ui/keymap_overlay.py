@@ -1,17 +1,29 @@
 """F1: every key of the console over the window, derived from the declarations in ``Actions``; any key closes it.
 
-Nothing is written down twice: a verb or command that is declared appears here with its key, tier and guard.
+Nothing is written down twice: a verb or command that is declared appears here with its key, tier and guard, and the
+keys of viewer windows come from the table that those obey.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtCore import QEvent, QObject, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QAbstractSlider,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QScrollBar,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.ui.theme import plain_label
+from app.ui.viewer import keys as viewer_keys
 
 if TYPE_CHECKING:
     from app.ui.actions import Actions
@@ -29,6 +41,16 @@ KINDS = {
     "desktop": "On a desktop",
     "history": "On a row of the history",
 }
+MARGIN = 16
+CLOSES = "Any key closes this."
+SCROLLS = "Up, Down and the page keys show more; any other key closes this."
+SCROLL: dict[int, QAbstractSlider.SliderAction] = {
+    Qt.Key.Key_Up: QAbstractSlider.SliderAction.SliderSingleStepSub,
+    Qt.Key.Key_Down: QAbstractSlider.SliderAction.SliderSingleStepAdd,
+    Qt.Key.Key_PageUp: QAbstractSlider.SliderAction.SliderPageStepSub,
+    Qt.Key.Key_PageDown: QAbstractSlider.SliderAction.SliderPageStepAdd,
+}
+Group = tuple[str, list[tuple[str, str, str]]]
 KEY_NAMES = {"Return": "Enter", "Del": "Delete", "Shift+Del": "Shift+Delete", "Esc": "Esc"}
 
 
@@ -43,6 +65,7 @@ class KeymapOverlay(QFrame):
         self._window = window
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self._card: QFrame | None = None
+        self._area = QScrollArea()
         self._before: QWidget | None = None
         outer = QVBoxLayout(self)
         self._outer = outer
@@ -72,7 +95,7 @@ class KeymapOverlay(QFrame):
             self._before.setFocus()
         self.closed.emit()
 
-    def lines(self) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    def lines(self) -> list[Group]:
         """Groups of (key, what it does, guard), as declared."""
         groups: dict[str, list[tuple[str, str, str]]] = {}
         for command in self._actions.commands:
@@ -83,7 +106,19 @@ class KeymapOverlay(QFrame):
             told.add(verb.name)
             if verb.key and verb.pair not in told:  # what takes another back is told with it
                 groups.setdefault(KINDS.get(verb.kind, verb.kind), []).extend(_verb_lines(verb))
+        for group, told_there in viewer_keys.help_lines(self._actions.context.settings).items():
+            groups[group] = [(key_name(key), label, "") for key, label in told_there]
         return list(groups.items())
+
+    @property
+    def card_rect(self) -> QRect:
+        """Where the card is, of this window."""
+        return self._card.geometry() if self._card is not None else QRect()
+
+    @property
+    def scroll_bar(self) -> QScrollBar:
+        """What the keys that show more move."""
+        return self._area.verticalScrollBar()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Cover the window also after it was resized."""
@@ -92,8 +127,11 @@ class KeymapOverlay(QFrame):
         return False
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Any key closes it, and does nothing else."""
-        if event.key() not in (Qt.Key.Key_Shift, Qt.Key.Key_Control, Qt.Key.Key_Alt, Qt.Key.Key_Meta):
+        """Any key closes it, and does nothing else; in a small window some show more of it."""
+        bar = self.scroll_bar
+        if event.key() in SCROLL and bar.maximum() > 0:
+            bar.triggerAction(SCROLL[event.key()])
+        elif event.key() not in (Qt.Key.Key_Shift, Qt.Key.Key_Control, Qt.Key.Key_Alt, Qt.Key.Key_Meta):
             self.leave()
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
@@ -107,26 +145,53 @@ class KeymapOverlay(QFrame):
         painter.end()
 
     def _build(self) -> QFrame:
+        """The card, in as many columns as let all be seen; where none do, its middle scrolls."""
         card = QFrame()
         card.setProperty("role", "card")
         column = QVBoxLayout(card)
         column.setContentsMargins(28, 20, 28, 20)
         column.setSpacing(14)
-        column.addWidget(plain_label("Keys", "title"))
-        columns = QHBoxLayout()
-        columns.setSpacing(40)
-        groups = self.lines()
-        half = (len(groups) + 1) // 2
-        for part in (groups[:half], groups[half:]):
-            side = QVBoxLayout()
-            side.setSpacing(14)
-            for title, lines in part:
-                side.addLayout(_group(title, lines))
-            side.addStretch(1)
-            columns.addLayout(side)
-        column.addLayout(columns)
-        column.addWidget(plain_label("Any key closes this.", "caption"))
+        closes = plain_label(CLOSES, "caption")
+        area = self._area = QScrollArea()
+        area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        area.setFixedSize(0, 0)
+        for part in (plain_label("Keys", "title"), area, closes):
+            column.addWidget(part)
+        room = self._window.size() - card.sizeHint() - QSize(2 * MARGIN, 2 * MARGIN)
+        body = self._fitting(room)
+        size = body.sizeHint()
+        if size.height() > room.height():
+            closes.setText(SCROLLS)
+            size += QSize(area.verticalScrollBar().sizeHint().width(), 0)
+        area.setWidget(body)
+        area.setFixedSize(size.boundedTo(room))
         return card
+
+    def _fitting(self, room: QSize) -> QWidget:
+        bodies = [_in_columns(self.lines(), count) for count in (2, 3, 1)]
+        narrow = [body for body in bodies if body.sizeHint().width() <= room.width()] or bodies[-1:]
+        whole = [body for body in narrow if body.sizeHint().height() <= room.height()]
+        return whole[0] if whole else min(narrow, key=lambda body: body.sizeHint().height())
+
+
+def _in_columns(groups: list[Group], count: int) -> QWidget:
+    """The groups side by side, in their order and about equally high."""
+    body = QWidget()
+    columns = QHBoxLayout(body)
+    columns.setContentsMargins(0, 0, 0, 0)
+    columns.setSpacing(40)
+    sides = [QVBoxLayout() for _ in range(count)]
+    heights = [2 + sum(2 if guard else 1 for _, _, guard in lines) for _, lines in groups]
+    above = 0
+    for (title, lines), height in zip(groups, heights, strict=True):
+        middle = above + height / 2
+        sides[min(count - 1, int(middle * count / sum(heights)))].addLayout(_group(title, lines))
+        above += height
+    for side in sides:
+        side.setSpacing(14)
+        side.addStretch(1)
+        columns.addLayout(side)
+    return body
 
 
 def key_name(key: str) -> str:

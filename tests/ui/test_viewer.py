@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -111,14 +112,18 @@ async def test_the_small_things_scale_chord_three_keys_and_typing_the_clipboard(
         one.bar.scale_button.click()
         await until(lambda: _is(shown(), 400), "pixel for pixel")
         assert seat.settings.get("viewer/scale") is False
-        one.bar.scale_button.click()
+        seat.key_here(one, "1")
         await until(lambda: _is(shown(), 400, wrong=True), "fits again")
         QGuiApplication.clipboard().setText("yellow\n")
         one.bar.control_buttons[3].click()
         await shows(one, 255, 255, 0)
         assert desktop.lines[-1] == "yellow"
-        keys = await _keys_seen(seat, desktop, one.bar.control_buttons[1].click)
-        assert keys == ["Control_L", "Alt_L", "Delete"]
+        QGuiApplication.clipboard().setText("red\n")
+        seat.key_here(one, "Ctrl+Shift+V")
+        await shows(one, 255, 0, 0)
+        assert desktop.lines[-1] == "red"
+        for act in (one.bar.control_buttons[1].click, partial(seat.key_here, one, "Ctrl+Alt+End")):
+            assert await _keys_seen(seat, desktop, act) == ["Control_L", "Alt_L", "Delete"]
 
 
 async def _is(answer: object, wanted: object, *, wrong: bool = False) -> bool:
@@ -257,7 +262,7 @@ async def test_it_gives_up_after_ten_tries(desktop: Desktop, tmp_path: Path, mon
         assert one.banner.text == "ann-xterm-k3v9qa: Agent rack-1 is offline. Given up after 10 tries."
         assert len(relay.asked) == 11
         relay.closes_at_once = None
-        seat.key_here(one, Qt.Key.Key_R)
+        seat.key_here(one, "R")
         await until(lambda: one.is_connected, "a person begins anew")
 
 
@@ -302,9 +307,9 @@ async def test_a_password_of_the_desktop_itself_is_asked_for(tmp_path: Path) -> 
 async def test_full_screen_is_the_picture_alone_until_keys_are_wanted_here(desktop: Desktop, tmp_path: Path) -> None:
     async with seated(desktop, tmp_path) as (seat, _):
         one = await seat.look("view")
-        seat.key_here(one, Qt.Key.Key_F11)
+        seat.key_here(one, "F11")
         await until(lambda: one.isFullScreen() and not one.bar.isVisible(), "the picture alone")
-        seat.key_here(one, Qt.Key.Key_Escape)
+        seat.key_here(one, "Esc")
         await until(lambda: not one.isFullScreen() and one.bar.isVisible(), "the window again")
 
 

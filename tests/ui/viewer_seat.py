@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from PySide6.QtCore import QEvent, QObject, QPointF, Qt
-from PySide6.QtGui import QKeyEvent, QMouseEvent
+from PySide6.QtGui import QKeyEvent, QKeySequence, QMouseEvent
 from PySide6.QtWidgets import QApplication
 
 from app.contract import FeedMessage, ViewerMode
@@ -113,10 +113,12 @@ class Seat:
             event = QEvent.Type.KeyPress if kind == "d" else QEvent.Type.KeyRelease
             self.app.postEvent(target, QKeyEvent(event, key, Qt.KeyboardModifier.NoModifier, text))
 
-    def key_here(self, window: ViewerWindow, key: Qt.Key) -> None:
-        """Press and release a key in the window itself, outside the picture."""
+    def key_here(self, window: ViewerWindow, keys: str) -> None:
+        """Press and release a key, as Qt writes it, in the window itself, outside the picture."""
+        sequence: Any = QKeySequence(keys)
+        combination = sequence[0]
         for kind in (QEvent.Type.KeyPress, QEvent.Type.KeyRelease):
-            self.app.postEvent(window, QKeyEvent(kind, key, Qt.KeyboardModifier.NoModifier))
+            self.app.postEvent(window, QKeyEvent(kind, combination.key(), combination.keyboardModifiers()))
 
     def write(self, window: ViewerWindow, text: str) -> None:
         """Type a line."""

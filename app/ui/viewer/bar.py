@@ -14,15 +14,10 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QMenu, QPushButton
 
 from app.contract import ViewerMode
 from app.models.wording import plain
+from app.ui.keymap_overlay import key_name
 from app.ui.theme import Theme, escape_tooltip, plain_label, set_role
+from app.ui.viewer.keys import CHORDS, key_of
 
-CHORDS = {
-    "ControlRight+Escape": "Right-Ctrl+Escape",
-    "ControlRight+F12": "Right-Ctrl+F12",
-    "ShiftRight+Escape": "Right-Shift+Escape",
-    "Pause": "Pause",
-}
-"""What may take the keys back, by the codes of the physical keys, and how people call it."""
 MODES = {"view": "VIEW ONLY", "control": "CONTROL"}
 REMOTE, HERE = "keys go to the desktop", "keys stay here"
 NAME_ROOM = 150
@@ -121,13 +116,13 @@ class ViewerBar(QWidget):
         self.traffic.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.layout_name = plain_label("", "hint")
         self.layout_name.setToolTip("Keyboard layout of this machine; the desktop may have another")
-        self.scale_button = _button("1:1", "Fit the desktop into the window, or show it pixel for pixel (1)")
-        self.full_button = _button("Full screen", "F11")
+        self.scale_button = _act_button("1:1", "scale")
+        self.full_button = _act_button("Full screen", "full_screen")
         self.control_buttons = [
-            _button("Keys to desktop", "Enter, or a click into the picture"),
-            _button("Ctrl+Alt+Del", "Send it to the desktop"),
-            _button("Paste", "Put this machine's clipboard on the desktop's"),
-            _button("Type", "Type this machine's clipboard as key presses"),
+            _act_button("Keys to desktop", "keys"),
+            _act_button("Ctrl+Alt+Del", "ctrl_alt_del"),
+            _act_button("Paste", "paste"),
+            _act_button("Type", "type"),
         ]
         self._lay_out()
         self._connect()
@@ -249,7 +244,7 @@ class Banner(QWidget):
         self.setObjectName("viewer-banner")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.words = plain_label("", "value", wrap=True)
-        self.button = _button("Reconnect", "Try again now (R)")
+        self.button = _act_button("Reconnect", "again")
         self.button.clicked.connect(self.again_wanted)
         row = QHBoxLayout(self)
         row.setContentsMargins(10, 6, 6, 6)
@@ -312,6 +307,12 @@ class LoginRow(QWidget):
         self.password.clear()
         self.hide()
         self.given.emit(given)
+
+
+def _act_button(text: str, name: str) -> QPushButton:
+    """A button of an act that has a key too."""
+    key = key_of(name)
+    return _button(text, f"{key.label} ({key_name(key.keys[0])})")
 
 
 def _button(text: str, hint: str) -> QPushButton:

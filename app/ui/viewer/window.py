@@ -15,8 +15,10 @@ from PySide6.QtGui import QCloseEvent, QHideEvent, QKeyEvent, QShowEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.contract import ViewerMode
-from app.ui.viewer.bar import CHORDS, MODES, Banner, LoginRow, ViewerBar
+from app.ui.verb_keys import pressed_text
+from app.ui.viewer.bar import MODES, Banner, LoginRow, ViewerBar
 from app.ui.viewer.clipboard import ClipboardBridge
+from app.ui.viewer.keys import chord_of, of_press
 from app.ui.viewer.link import ViewerLink
 from app.ui.viewer.traffic import ViewerTraffic
 
@@ -47,7 +49,7 @@ class ViewerWindow(QWidget):
         self.context = context
         self.session_id = session_id
         self.mode = mode
-        self.scaled = bool(context.settings.get("viewer/scale"))
+        self.scaled: bool = bool(context.settings.get("viewer/scale"))
         self._keys_wanted = mode == "control"
         self._live: asyncio.Task[None] | None = None
         self._closing = False
@@ -70,7 +72,7 @@ class ViewerWindow(QWidget):
         for widget in (self.bar, self.banner, self.login):
             column.addWidget(widget)
         column.addWidget(self.stage, 1)
-        self.link = ViewerLink(self.context, self.session_id, self.mode, engine, self.stage, self._options)
+        self.link: ViewerLink = ViewerLink(self.context, self.session_id, self.mode, engine, self.stage, self._options)
         self.clipboard = ClipboardBridge(self, lambda text: self.link.call("clipboard", text))
         self.traffic = ViewerTraffic(self.context.store, self.session_id, self.mode)
         self._hidden = QTimer(self, singleShot=True, interval=HIDDEN_PATIENCE)
@@ -122,8 +124,7 @@ class ViewerWindow(QWidget):
 
     @property
     def _chord(self) -> str:
-        chord = str(self.context.settings.get("viewer/release"))
-        return chord if chord in CHORDS else next(iter(CHORDS))
+        return chord_of(self.context.settings)
 
     def _options(self) -> dict[str, Any]:
         """How the next connection begins."""
@@ -220,24 +221,12 @@ class ViewerWindow(QWidget):
         self.bar.setVisible(not (self.isFullScreen() and alone))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Keys that stay here."""
-        acts: dict[int, Callable[[], None]] = {
-            Qt.Key.Key_F11: self.full_screen,
-            Qt.Key.Key_1: lambda: self.set_scaled(not self.scaled),
-            Qt.Key.Key_Return: self.give_keys,
-            Qt.Key.Key_Enter: self.give_keys,
-        }
-        if not self.is_connected:
-            acts[Qt.Key.Key_R] = self.link.reconnect
-        if self.isFullScreen():
-            acts[Qt.Key.Key_Escape] = self.full_screen
-        modifiers = event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
-        if event.key() == Qt.Key.Key_W and modifiers == Qt.KeyboardModifier.ControlModifier:
-            self.close()
-        elif event.key() in acts and not modifiers and not event.isAutoRepeat():
-            acts[event.key()]()
-        else:
+        """Keys that stay here, as ``keys.py`` tells them."""
+        key = of_press(pressed_text(event), self)
+        if key is None or event.isAutoRepeat():
             super().keyPressEvent(event)
+        else:
+            key.act(self)
 
     def changeEvent(self, event: QEvent) -> None:
         """Minimised counts as hidden; full screen has its own bar."""
