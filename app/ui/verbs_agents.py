@@ -118,10 +118,11 @@ async def run_hibernate_all(context: Context, agent_id: str) -> Done:
 
 
 async def run_terminate_all(context: Context, agent_id: str) -> Done:
-    """End everything on it."""
+    """End everything on it, when it is back if it is away."""
     count = len(still_on(context, agent_id))
+    back = f" when {plain(agent_id)} is back" if _offline(context, agent_id) else ""
     await context.connected.fleet.terminate_all(agent_id)
-    return Done(f"{sessions_text(count)} of {plain(agent_id)} {'ends' if count == 1 else 'end'}")
+    return Done(f"{sessions_text(count)} of {plain(agent_id)} {'ends' if count == 1 else 'end'}{back}")
 
 
 def all_losses(context: Context, ids: Sequence[str]) -> Losses:

@@ -94,14 +94,18 @@ def terminate_applies(context: Context, desktop_id: str) -> str:
     """What ends already is ended by force, if at all."""
     row = context.store.desktops.get(desktop_id)
     if row is not None and row.state == "terminating":
-        return "it is ending already; Shift+Delete ends it by force"
+        back = f"it ends when {plain(row.agent_id or '')} is back"
+        return f"{back if _agent_away(context, row) else 'it is ending already'}; Shift+Delete ends it by force"
     return desktop_applies(context, desktop_id)
 
 
 async def run_terminate(context: Context, desktop_id: str) -> Done:
-    """End it: its programs are asked to stop and get 30 s for it."""
-    name = desktop_name(context, desktop_id)
+    """End it: its programs are asked to stop and get 30 s for it, once its agent is there to ask them."""
+    name, row = desktop_name(context, desktop_id), desktop_row(context, desktop_id)
     await context.connected.fleet.delete_session(desktop_id)
+    begun = row is not None and (row.state == "pending" or row.started_at is not None)
+    if row is not None and begun and _agent_away(context, row):
+        return Done(f"{name} ends when {plain(row.agent_id or '')} is back; Shift+Delete ends it now")
     return Done(f"{name} is ending; its programs have 30 s to stop")
 
 

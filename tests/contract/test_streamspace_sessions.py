@@ -358,8 +358,28 @@ async def test_a_5_an_agent_that_cannot(streamspace: Venue) -> None:
         assert "INSUFFICIENT_RESOURCES" in answer.json()["details"].values()
         assert (await streamspace.kim.get(place(made))).json()["state"] == "running"
     await streamspace.until_event(lambda: streamspace.fleet.agents[agent.agent_id].status == "offline")
-    answer = await streamspace.kim.patch(place(made), json={"state": "hibernated"})
-    assert told(answer) == (503, "AGENT_OFFLINE")
+    for state in ("hibernated", "terminating"):
+        answer = await streamspace.kim.patch(place(made), json={"state": state})
+        assert told(answer) == (503, "AGENT_OFFLINE")
+
+
+async def test_a_6_the_end_waits_for_an_agent_that_is_away(streamspace: Venue) -> None:
+    async with streamspace.agent() as agent:
+        made, forced = await streamspace.running(agent), await streamspace.running(agent, "lee")
+    await streamspace.until_event(lambda: streamspace.fleet.agents[agent.agent_id].status == "offline")
+    for _ in range(2):
+        assert (await streamspace.kim.delete(place(made))).status_code == 204
+        ends = (await streamspace.kim.get(place(made))).json()
+        assert (ends["state"], ends["status"]["phase"]) == ("terminating", "Terminating")
+        assert ends["status"]["message"] == f"Ends when its agent '{agent.agent_id}' is back, which is offline"
+    assert told(await streamspace.kim.delete(place(made) + "?force=true")) == DENIED
+    assert (await streamspace.ada.delete(place(forced) + "?force=true")).status_code == 204
+    assert (await streamspace.lee.get(place(forced))).json()["state"] == "terminated"
+    async with streamspace.agent() as again:
+        await streamspace.until_state(made["id"], "terminated")
+        await again.until(lambda: len(again.commands) == 2)
+        stops = {command["session_id"]: command["data"]["graceful"] for command in again.commands}
+        assert stops == {made["id"]: True, forced["id"]: False}
 
 
 async def test_changes_that_say_nothing_or_nonsense(streamspace: Venue) -> None:

@@ -47,6 +47,7 @@ SS-18  changes of state                  contract/test_streamspace_sessions: tes
                                          contract/test_streamspace_sessions: test_ss_18_transitions_that_are_none
                                          fleet/test_rules: test_every_pair
 SS-19  its end                           contract/test_streamspace_sessions: test_ss_19_deleting_ends_gracefully_and_stays_readable
+                                         contract/test_streamspace_sessions: test_a_6_the_end_waits_for_an_agent_that_is_away
                                          contract/test_streamspace_sessions: test_a_6_by_force_for_administrators
 SS-20  logs                              contract/test_streamspace_logs: test_ss_20_the_last_lines
                                          contract/test_streamspace_logs: test_ss_20_parameters_that_do_not_fit

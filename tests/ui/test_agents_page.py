@@ -201,6 +201,19 @@ class TestCard:
         assert len(panel.losses) == 4
         panel.hold_button.fired.emit()
         assert house.client.fleet.calls == [("terminate_all", "rack-2")]
+        assert "4 sessions of rack-2 end" in house.said()
+
+    def test_terminate_all_of_one_that_is_away_says_when(self, house: Stage) -> None:
+        gone = msgspec.structs.replace(house.store.agents["rack-2"], status="offline")
+        house.venue.event("agent.changed", "rack-2", gone)
+        house.settle()
+        house.go_to("rack-2")
+        house.agents.toggle_details()
+        house.agents.card.buttons["terminate_all"].click()
+        panel = house.window.sheet.current
+        assert isinstance(panel, ConfirmPanel)
+        panel.hold_button.fired.emit()
+        assert "4 sessions of rack-2 end when rack-2 is back" in house.said()
 
 
 class TestPage:

@@ -106,6 +106,24 @@ class TestTerminate:
         assert any("its programs have 30 s to stop" in text for text in house.said())
         assert house.actions.undo_stack.next_undo is None
 
+    def test_where_its_agent_is_away_it_says_when_it_ends(self, house: Stage, qtbot: QtBot) -> None:
+        gone = msgspec.structs.replace(house.store.agents["rack-1"], status="offline")
+        house.venue.event("agent.changed", "rack-1", gone)
+        house.settle()
+        house.go_to(JOHN)
+        house.key(Key.Key_Delete)
+        qtbot.waitUntil(lambda: house.client.fleet.calls == [("delete_session", JOHN, False)])
+        assert any(text.endswith("ends when rack-1 is back; Shift+Delete ends it now") for text in house.said())
+        waits = "Ends when its agent 'rack-1' is back, which is offline"
+        ends = msgspec.structs.replace(house.store.desktops[JOHN], state="terminating", phase="Unknown", message=waits)
+        house.venue.event("desktop.changed", JOHN, ends)
+        house.settle()
+        why = house.actions.why_not("terminate", [JOHN])
+        assert why == "it ends when rack-1 is back; Shift+Delete ends it by force"
+        assert house.actions.why_not("force_terminate", [JOHN]) == ""
+        house.sessions.toggle_details()
+        assert waits in house.sessions.details.as_text()
+
     def test_by_force_asks_with_everybody_who_loses(self, house: Stage) -> None:
         house.go_to(PIT)
         house.key(Key.Key_Delete, SHIFT)

@@ -91,7 +91,8 @@ class Failover:
         if row.state == "terminated" or row.phase == rules.UNKNOWN:
             return None
         unmeasured = {"load_cpu": None, "load_memory": None}
-        return Edit({"phase": rules.UNKNOWN, "message": rules.AGENT_OFFLINE, **unmeasured})
+        told = rules.ends_when_back(agent_id) if row.state == "terminating" else rules.AGENT_OFFLINE
+        return Edit({"phase": rules.UNKNOWN, "message": told, **unmeasured})
 
     def _moves(self, row: DesktopRow) -> bool:
         """Whether it is to be begun elsewhere as soon as that is possible."""

@@ -65,7 +65,7 @@ class Reconciler:
     def _decide(self, row: DesktopRow, agent_id: str, one: HeldSession | None, known: bool) -> Edit | None:
         if row.agent_id != agent_id or row.state == "terminated":
             return None
-        back = row.phase == rules.UNKNOWN
+        back = row.phase == rules.UNKNOWN or row.message == rules.ends_when_back(agent_id)
         if not known:
             return Edit(_plainly(row)) if back else None
         opened = self._state.commands.of_session(row.id, agent_id)

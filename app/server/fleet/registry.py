@@ -217,7 +217,10 @@ class Fleet:
         return await self._bulk(agent_id, "hibernated", ("running",), by)
 
     async def terminate_all(self, agent_id: str, by: str) -> Bulk:
-        """End every session of an agent, gracefully; does not wait for results. Raises ``NotFound``."""
+        """End every session of an agent, gracefully, when it is back if it is away; does not wait for results.
+
+        Raises ``NotFound``.
+        """
         return await self._bulk(agent_id, "terminating", ("pending", "running", "hibernated"), by)
 
     # Templates.
@@ -362,7 +365,7 @@ class Fleet:
             if row.state not in states:
                 continue
             try:
-                await self._sessions.request(row.id, wanted, by=by, admin=True)
+                await self._sessions.request(row.id, wanted, by=by, admin=True, later=True)
                 bulk.done.append(row.id)
             except CallboardError as error:
                 bulk.refused[row.id] = error.message

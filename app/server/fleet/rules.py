@@ -43,6 +43,11 @@ UNKNOWN = "Unknown"
 AGENT_OFFLINE = "agent offline"
 
 
+def ends_when_back(agent_id: str | None) -> str:
+    """What is told of a session that ends, and whose agent is away: nobody but its agent can stop it."""
+    return f"Ends when its agent '{agent_id}' is back, which is offline"
+
+
 def act_for(current: str, wanted: str, *, admin: bool) -> Act:
     """What leads from ``current`` to ``wanted``.
 

@@ -168,15 +168,20 @@ class Sessions:
             if not turn.users:
                 del self._turns[session_id]
 
-    async def request(self, session_id: str, wanted: str, *, by: str, admin: bool) -> tuple[DesktopRow, str | None]:
-        """As ``change_state`` without waiting: the row as it is now, and the command that will change it."""
+    async def request(
+        self, session_id: str, wanted: str, *, by: str, admin: bool, later: bool = False
+    ) -> tuple[DesktopRow, str | None]:
+        """As ``change_state`` without waiting: the row as it is now, and the command that will change it.
+
+        ``later``: an end whose agent is away is kept for it, in place of ``agent_offline``.
+        """
         command_id: str | None = None
 
         def decide(row: DesktopRow) -> Edit:
             nonlocal command_id
             current = self._state.commands.target(row.id, row.agent_id, row.state)
             act = rules.act_for(current, wanted, admin=admin)
-            edit = self._terminate(row, act) if act in ("terminate", "force") else self._move(row, act)
+            edit = self._terminate(row, act, later=later) if act in ("terminate", "force") else self._move(row, act)
             if act in ("hibernate", "wake"):
                 command_id = edit.commands[-1].id
             return edit
@@ -186,7 +191,10 @@ class Sessions:
         return row, command_id
 
     async def delete(self, session_id: str, *, force: bool, by: str, admin: bool) -> None:
-        """End a session, by force at once; one that has ended, or is ending, is fine. Raises as ``change_state``."""
+        """End a session, by force at once, else also when its agent is back; one that has ended, or is ending, is fine.
+
+        Raises as ``change_state``, without ``agent_offline``.
+        """
         if force and not admin:
             raise Forbidden("Only an administrator ends a session by force", code="not_permitted")
         row = self._state.desktop(session_id)
@@ -194,7 +202,7 @@ class Sessions:
             return
         wanted = "terminated" if force else "terminating"
         try:
-            await self.request(session_id, wanted, by=by, admin=admin)
+            await self.request(session_id, wanted, by=by, admin=admin, later=True)
         except (Conflict, Invalid):
             if self._state.desktop(session_id).state not in ("terminating", "terminated"):
                 raise
@@ -253,8 +261,8 @@ class Sessions:
         if not holds and self._state.used[agent.id] >= agent.max_sessions:
             raise schedule.full(agent.id)
 
-    def _terminate(self, row: DesktopRow, act: str) -> Edit:
-        """What its agent has not seen is taken back; what it has seen is stopped behind it."""
+    def _terminate(self, row: DesktopRow, act: str, *, later: bool) -> Edit:
+        """What its agent has not seen is taken back; what it has seen is stopped behind it, ``later`` if need be."""
         commands = self._state.commands
         unsent = commands.unsent(row.id, row.agent_id)
         back = tuple(commands.ended(each, "cancelled", error="the session was ended") for each in unsent)
@@ -268,9 +276,13 @@ class Sessions:
         stop = self._command(row, "stop_session", orders.stop(row, graceful=not force))
         if force:
             return Edit({**gone, "message": "Session ended by force"}, (*back, stop))
-        if self._state.online(row.agent_id) is None:
-            raise schedule.offline(row.agent_id)
         words = {"phase": rules.PHASES["terminating"], "message": rules.MESSAGES["terminating"]}
+        if self._state.online(row.agent_id) is None:
+            if not later:
+                raise schedule.offline(row.agent_id)
+            words["message"] = rules.ends_when_back(row.agent_id)
+            if row.phase == rules.UNKNOWN:  # its agent has been away for longer than the grace
+                words["phase"] = rules.UNKNOWN
         return Edit({"state": "terminating", **words}, (*back, stop))
 
     def _command(self, row: DesktopRow, kind: Any, data: dict[str, Any]) -> CommandRow:

@@ -121,7 +121,10 @@ class Sessions:
         return answer(rows.session_changed(row, tags=body.tags is not None))
 
     async def delete_session(self, call: Call, query: wire.DeleteQuery) -> Json:
-        """End a session: gracefully, or with `force` (administrators) at once. Doing it again changes nothing."""
+        """End a session: gracefully, or with `force` (administrators) at once. Doing it again changes nothing.
+
+        Where its agent is offline the session is `terminating` until the agent is back and has ended it.
+        """
         caller = call.caller
         row = self.known(caller, call.ids["session_id"])
         if query.force and not caller.is_admin:
