@@ -309,6 +309,7 @@ async def test_history_filters_are_exact_and_anded(maestra: MaestraVenue) -> Non
     assert await found(stream_id=stream["id"], publisher_id="td-workstation-01", consumer_id="filter-b") == both[:1]
     assert await found(stream_id=stream["id"], publisher_id="nobody") == []
     assert await found(stream_id=str(uuid4())) == []
+    assert await found(stream_id=stream["id"], publisher_id="", consumer_id="") == both
     assert len(await found(limit=500)) >= 2
 
 

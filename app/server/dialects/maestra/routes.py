@@ -211,7 +211,10 @@ class Endpoints:
         limit: Annotated[int, fastapi.Query(ge=1, le=500)] = 50,
     ) -> Response:
         """Sessions of the last 90 days, newest first; the filters are exact and all must match."""
-        query = HistoryQuery(stream_id=stream_id, publisher_id=publisher_id, consumer_id=consumer_id, limit=limit)
+        # An empty text filters nothing, as with ``stream_type``: forms send their empty fields too.
+        query = HistoryQuery(
+            stream_id=stream_id, publisher_id=publisher_id or None, consumer_id=consumer_id or None, limit=limit
+        )
         rows = await self._streams.history(query)
         return Json(wire.array([wire.historic_json(row) for row in rows]))
 
