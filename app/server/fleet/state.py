@@ -268,7 +268,7 @@ class FleetState:
             def apply() -> None:
                 self.drains[row.id] = row
                 self.events.publish("drain.changed", row.id, row)
-                self.set_agent(self.agents[row.id])
+                self._set_status(row.id)
                 release()
 
             await self.store.commit(Put("drain", row), apply=apply)
@@ -280,7 +280,7 @@ class FleetState:
             def apply() -> None:
                 if self.drains.pop(agent_id, None) is not None:
                     self.events.publish("drain.ended", agent_id, Gone("undone", by=by))
-                self.set_agent(self.agents[agent_id])
+                self._set_status(agent_id)
                 release()
 
             await self.store.commit(Remove("drain", agent_id), apply=apply)
@@ -298,6 +298,9 @@ class FleetState:
             self.events.publish("drain.changed", row.id, row)
 
     # Inside.
+
+    def _set_status(self, agent_id: str) -> None:
+        self.set_agent(msgspec.structs.replace(self.agents[agent_id], updated_at=self.clock()))
 
     @asynccontextmanager
     async def _alone(self, key: str) -> AsyncIterator[Callable[[], None]]:

@@ -42,6 +42,14 @@ async def test_the_flag_survives_heartbeats_reconnects_and_restarts(house: House
     assert house.fleet.agents["stage-left"].status == "online"
 
 
+async def test_its_beginning_and_its_undo_are_changes_of_the_agent(house: House) -> None:
+    await house.agent().register()
+    for change in (house.fleet.drain, house.fleet.undrain):
+        house.clock.advance(7.0)
+        assert (await change("stage-left", "kim")).updated_at == house.clock.time()
+        assert house.fleet.agents["stage-left"].updated_at == house.clock.time()
+
+
 async def test_progress_until_it_is_empty(house: House) -> None:
     agent, ids = await with_sessions(house, 3)
     await house.fleet.drain("stage-left", "kim")
