@@ -28,7 +28,7 @@ SWALLOWED = 16 * 1024 * 1024
 SWALLOWS_WITHIN = 1.0
 """How much of a body that is refused for its size is read nevertheless, and how long each piece of it may take."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-STATUS = {"forbidden": 403, "too_large": 413, "malformed": 400, "internal": 500}
+STATUS = {"forbidden": 403, "too_large": 413, "malformed": 400, "internal": 500, "unavailable": 503}
 TOLD_EVERY = 60.0
 TOLD_LIMIT = 1024
 
@@ -164,6 +164,12 @@ class Guard:
 
         try:
             await self._app(scope, receive, watched)
+        except asyncio.CancelledError:
+            if started or scope["type"] != "http":
+                raise
+            # It did not end in the time that a stopping broker leaves it; uvicorn would answer in words of its own.
+            log.warning("request cut off", path=scope["path"], request_id=request_id(scope))
+            await self._send_refusal(scope, receive, send, "unavailable", "The broker stops")
         except Exception:
             log.exception("request failed", path=scope["path"], request_id=request_id(scope))
             if started:  # uvicorn closes a connection whose answer breaks off

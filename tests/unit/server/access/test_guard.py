@@ -238,6 +238,39 @@ async def test_an_answer_that_breaks_off_is_not_followed_by_another() -> None:
     assert len(stage.sent) == 1
 
 
+async def test_a_request_that_a_stopping_broker_cuts_off_is_told() -> None:
+    """uvicorn cancels it then, and has only a text of its own to answer with."""
+    begun = asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    stage = Stage(waits)
+    call = asyncio.ensure_future(stage.call())
+    await begun.wait()
+    call.cancel()
+    assert await call == 503
+    assert stage.text == "unavailable: The broker stops"
+    assert stage.counted == [503]
+
+
+async def test_a_socket_that_a_stopping_broker_cuts_off_gets_no_answer_of_http() -> None:
+    begun = asyncio.Event()
+
+    async def waits(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    stage = Stage(waits)
+    call = asyncio.ensure_future(stage.call(type="websocket"))
+    await begun.wait()
+    call.cancel()
+    await asyncio.wait([call])
+    assert call.cancelled()
+    assert stage.sent == []
+
+
 async def test_refusals_are_logged_once_a_minute(stage: Stage) -> None:
     with structlog.testing.capture_logs() as logs:
         for _ in range(5):
