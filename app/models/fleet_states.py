@@ -56,14 +56,14 @@ def is_on_its_way(row: DesktopRow) -> bool:
 def state_of_agent(row: AgentRow, store: Picture, now: float, ghost: Ghost | None = None) -> State:
     """State of an agent, or of its ghost when one is given. ``now`` is the broker's clock."""
     if ghost is not None:
-        return State(OFF, now - ghost.at, ghost.cause)
+        return State(OFF, now - ghost.at, ghost.cause, ghost.word)
     age = heartbeat_age(row, now)
     if not store.live:
         return not_live(store, age)
     if row.status == "offline":
         left = len(store.desktops_on(row.id))
         if left:
-            return State(FAULT, age, f"offline with {sessions_text(left)}")
+            return State(FAULT, age, f"offline with {sessions_text(left)}", "offline")
         return State(OFF, age, "offline")
     if age is not None and age >= AGENT_LATE_AFTER:
         return State(STALE, age, "heartbeat late" + (", draining" if is_draining(row, store) else ""))
@@ -77,14 +77,15 @@ def state_of_agent(row: AgentRow, store: Picture, now: float, ghost: Ghost | Non
 def state_of_desktop(row: DesktopRow, store: Picture, now: float, ghost: Ghost | None = None) -> State:
     """State of a desktop session, or of its ghost when one is given. ``now`` is the broker's clock."""
     if ghost is not None:
-        return State(FAULT if ghost.reason == "failed" else OFF, now - ghost.at, ghost.cause)
+        return State(FAULT if ghost.reason == "failed" else OFF, now - ghost.at, ghost.cause, ghost.word)
     agent = store.agents.get(row.agent_id) if row.agent_id is not None else None
     heard = heartbeat_age(agent, now)
     if not store.live:
         return not_live(store, heard)
     told = plain(row.message)
     if row.phase in ("Failed", "Unknown") or row.state == "terminated":
-        return State(FAULT, now - row.updated_at, told or row.phase.lower())
+        word = "agent lost" if row.phase == "Unknown" else "failed"
+        return State(FAULT, now - row.updated_at, told or row.phase.lower(), word)
     if is_on_its_way(row):
         word = {"pending": "starting", "terminating": "ending"}.get(row.state) or _PHASES[row.phase]
         return State(CHANGING, now - row.updated_at, told, word)

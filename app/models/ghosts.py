@@ -25,6 +25,15 @@ _CAUSES = {
 }
 
 
+_WORDS = {
+    "superseded": "replaced",
+    "terminated": "ended",
+    "purged": "forgotten",
+    "unseen": "gone",
+}
+"""The cause of death in one word, where the reason itself is not it."""
+
+
 class Ghost:
     """A row after its death. ``orphans``: sessions that a stream still had; they are its cost."""
 
@@ -41,6 +50,11 @@ class Ghost:
         """When a heartbeat last came for it after its end; None: never."""
         self.until = until
         """When it is forgotten, on this machine's monotonic clock: the broker's may be stepped."""
+
+    @property
+    def word(self) -> str:
+        """The cause of death in one word, for the row itself: ``expired``, ``withdrawn``."""
+        return _WORDS.get(self.reason, plain(self.reason))
 
     @property
     def cause(self) -> str:

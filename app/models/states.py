@@ -56,7 +56,7 @@ class State:
     age: float | None = None
     reason: str = ""
     note: str = ""
-    """A word of the object's own kind behind the state's: ``hibernated``, ``starting``."""
+    """A word of the object's own kind behind the state's: ``hibernated``, ``withdrawn``, ``by Callboard``."""
 
     @property
     def text(self) -> str:
@@ -80,8 +80,8 @@ def state_of_stream(row: StreamRow, store: Picture, now: float, ghost: Ghost | N
     if ghost is not None:
         if ghost.reason == "expired" and ghost.orphans:
             lost = "1 session" if ghost.orphans == 1 else f"{ghost.orphans} sessions"
-            return State(FAULT, now - ghost.at, f"{ghost.cause} while it had {lost}")
-        return State(OFF, now - ghost.at, ghost.cause)
+            return State(FAULT, now - ghost.at, f"{ghost.cause} while it had {lost}", ghost.word)
+        return State(OFF, now - ghost.at, ghost.cause, ghost.word)
     age = now - row.last_heartbeat
     if not store.live:
         return not_live(store, age)
@@ -98,18 +98,18 @@ def state_of_session(row: SessionRow, store: Picture, now: float, ghost: Ghost |
     """State of a live session, or of its ghost when one is given. ``now`` is the broker's clock."""
     if ghost is not None:
         if ghost.still_sending is not None:
-            return State(FAULT, now - ghost.still_sending, f"still sending ({ghost.cause})")
-        return State(OFF, now - ghost.at, ghost.cause)
+            return State(FAULT, now - ghost.still_sending, f"still sending ({ghost.cause})", "still sending")
+        return State(OFF, now - ghost.at, ghost.cause, ghost.word)
     heard = row.last_heartbeat
     age = now - (row.started_at if heard is None else heard)
     if not store.live:
         return not_live(store, age)
     if row.stream_id not in store.streams:
         source = store.ghost("stream", row.stream_id)
-        return State(FAULT, now - source.at if source is not None else None, "source lost")
+        return State(FAULT, now - source.at if source is not None else None, "source lost", "source lost")
     if store.hold_of(row.id) is not None and (heard is None or age >= LATE_AFTER or not row.confirmed):
         consumer = "consumer never heard" if heard is None else f"consumer last heard {age_text(age)} ago"
-        return State(HELD, None if heard is None else age, f"held by Callboard, {consumer}")
+        return State(HELD, None if heard is None else age, f"held by Callboard, {consumer}", "by Callboard")
     return _heartbeat(age, row.confirmed)
 
 

@@ -105,7 +105,7 @@ def _last_load(item: Item, moment: Moment) -> float | None:
 
 AGENT_COLUMNS = (
     Column(
-        "state", "State", 124, lambda item, moment: _state(item, moment).text, kind="state", clock=True,
+        "state", "State", 140, lambda item, moment: _state(item, moment).text, kind="state", clock=True,
         sort=lambda item, moment: rank(_state(item, moment)),
         tooltip=lambda item, moment: _state(item, moment).sentence,
         value=lambda item, moment: _state(item, moment).word.text,

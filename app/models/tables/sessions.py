@@ -55,7 +55,7 @@ _way = both(session.way, desktop.way)
 
 SESSION_COLUMNS = (
     Column(
-        "state", "State", 138, lambda item, moment: _state(item, moment).text, kind="state", clock=True,
+        "state", "State", 158, lambda item, moment: _state(item, moment).text, kind="state", clock=True,
         sort=lambda item, moment: rank(_state(item, moment)),
         tooltip=lambda item, moment: _state(item, moment).sentence,
         value=lambda item, moment: _state(item, moment).word.text,

@@ -67,7 +67,7 @@ def _text_or_none(number: float | None) -> str:
 
 STREAM_COLUMNS = (
     Column(
-        "state", "State", 108, lambda item, moment: _state(item, moment).text, sort=_rank, kind="state", clock=True,
+        "state", "State", 140, lambda item, moment: _state(item, moment).text, sort=_rank, kind="state", clock=True,
         tooltip=lambda item, moment: _state(item, moment).sentence,
         value=lambda item, moment: _state(item, moment).word.text,
         field=Field("state", lambda item, moment: _state(item, moment).word.key, dynamic=True),

@@ -63,7 +63,7 @@ def test_an_agent_that_went_is_off_and_a_fault_where_it_left_somebody(board: Boa
 def test_a_removed_agent_is_a_ghost_with_its_cause(board: Board) -> None:
     board.show(agent())
     board.send(board.feed.gone("agent.removed", "rack-1", "deleted", by="kim"))
-    assert (of_agent(board).word.key, of_agent(board).reason) == ("off", "deleted by kim")
+    assert (of_agent(board).text, of_agent(board).reason) == ("OFF deleted 0 s", "deleted by kim")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_removed_agent_is_a_ghost_with_its_cause(board: Board) -> None:
         ({"state": "hibernated", "phase": "Waking"}, "CHANGING waking", ""),
         ({"state": "terminating", "phase": "Terminating"}, "CHANGING ending", ""),
         ({"state": "hibernated", "phase": "Hibernated"}, "HELD hibernated", ""),
-        ({"phase": "Unknown", "message": "agent offline"}, "FAULT 0 s", "agent offline"),
+        ({"phase": "Unknown", "message": "agent offline"}, "FAULT agent lost 0 s", "agent offline"),
         ({"agent_id": None, "state": "pending", "phase": "Pending"}, "CHANGING starting", ""),
     ],
 )  # fmt: skip
@@ -101,8 +101,11 @@ def test_ended_and_failed_desktops_are_ghosts(board: Board) -> None:
     failed = desktop("bad", state="terminated", phase="Failed", message="no memory left", error_code="OOM")
     board.send(board.feed.put("desktop.changed", ended), board.feed.put("desktop.changed", failed))
     assert board.store.desktops == {}
-    assert (of_desktop(board).word.key, of_desktop(board).reason) == ("off", "terminated by kim")
-    assert (of_desktop(board, "bad").word.key, of_desktop(board, "bad").reason) == ("fault", "failed: no memory left")
+    assert (of_desktop(board).text, of_desktop(board).reason) == ("OFF ended 0 s", "terminated by kim")
+    assert (of_desktop(board, "bad").text, of_desktop(board, "bad").reason) == (
+        "FAULT failed 0 s",
+        "failed: no memory left",
+    )
 
 
 def test_nothing_is_claimed_while_the_board_is_not_live(board: Board) -> None:

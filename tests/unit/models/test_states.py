@@ -79,6 +79,7 @@ def test_a_held_session_never_claims_that_its_consumer_is_alive(board: Board) ->
     one = session("one", "cam")
     board.show(stream("cam"), one, hold("h", one))
     assert of_session(board).word.key == "held"
+    assert of_session(board).text == "HELD by Callboard"
     assert of_session(board).reason == "held by Callboard, consumer never heard"
     for _ in range(9):
         board.wait(10)
@@ -97,14 +98,31 @@ def test_a_session_whose_source_has_gone_is_a_fault(board: Board) -> None:
     board.wait(4)
     state = of_session(board)
     assert (state.word.key, state.reason, state.age) == ("fault", "source lost", pytest.approx(4))
+    assert state.text == "FAULT source lost 4 s"
     ghost = of_stream(board)
-    assert (ghost.word.key, ghost.reason) == ("fault", "TTL ran out while it had 1 session")
+    assert (ghost.text, ghost.reason) == ("FAULT expired 4 s", "TTL ran out while it had 1 session")
 
 
 def test_a_stream_that_went_without_sessions_is_off_with_its_cause(board: Board) -> None:
     board.show(stream("cam"))
     board.send(board.feed.gone("stream.expired", "cam", "expired"))
-    assert (of_stream(board).word.key, of_stream(board).reason) == ("off", "TTL ran out")
+    assert (of_stream(board).text, of_stream(board).reason) == ("OFF expired 0 s", "TTL ran out")
+
+
+@pytest.mark.parametrize(
+    ("reason", "text"),
+    [
+        ("withdrawn", "OFF withdrawn 0 s"),
+        ("expired", "OFF expired 0 s"),
+        ("stopped", "OFF stopped 0 s"),
+        ("superseded", "OFF replaced 0 s"),
+        ("unseen", "OFF gone 0 s"),
+    ],
+)
+def test_the_row_itself_says_why_it_is_no_more(board: Board, reason: str, text: str) -> None:
+    board.show(stream("cam"), session("one", "cam"))
+    board.send(board.feed.gone("session.stopped", "one", reason))
+    assert of_session(board).text == text
 
 
 def test_a_stopped_session_that_still_sends_is_a_fault(board: Board) -> None:
@@ -115,6 +133,7 @@ def test_a_stopped_session_that_still_sends_is_a_fault(board: Board) -> None:
     board.wait(5)
     board.send(board.feed.still_sending("one"))
     assert of_session(board).word.key == "fault"
+    assert of_session(board).text == "FAULT still sending 0 s"
     assert of_session(board).reason == "still sending (stopped by Kim)"
 
 
