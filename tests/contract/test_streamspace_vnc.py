@@ -361,6 +361,33 @@ async def test_all_viewers_of_a_session_are_kicked(desk: Desk) -> None:
         assert [row.user for row in desk.viewers.rows()] == ["lee"]
 
 
+async def test_who_kicks_all_viewers_is_not_refused_unless_he_kicks_himself(desk: Desk) -> None:
+    session_id = await desk.desktop()
+
+    async def look(client: httpx.AsyncClient) -> tuple[int, str]:
+        answer = await client.post(f"/console/v1/desktops/{session_id}/ticket", json={"mode": "control"})
+        return answer.status_code, str(answer.json().get("ticket"))
+
+    async with desk.broker.client() as console, desk.look(session_id) as kim:
+        await handshake(kim)
+        _, ticket = await look(console)
+        async with desk.look(session_id, token=ticket) as own:
+            await handshake(own)
+            answer = await console.post(f"/console/v1/desktops/{session_id}/kick-viewers")
+            assert {row["user"] for row in answer.json()} == {"kim", "Ada"}
+            assert (await closed(kim))[0] == (await closed(own))[0] == 4403
+        assert (await refused(desk.url(session_id, desk.token("kim"))))[0] == 403
+        await desk.alone()
+        status, ticket = await look(console)
+        assert status == 201
+        async with desk.look(session_id, token=ticket) as own:
+            await handshake(own)
+            [row] = desk.viewers.rows()
+            await console.post(f"/console/v1/viewers/{row.id}/kick")
+            assert (await closed(own))[0] == 4403
+        assert (await look(console))[0] == 403
+
+
 async def test_kicks_tickets_and_pictures_need_the_consoles_token(desk: Desk) -> None:
     session_id = await desk.desktop()
     async with desk.api("kim") as user, desk.broker.client(console=False) as stranger:

@@ -331,14 +331,21 @@ class Viewers:
         if viewer is None:
             raise NotFound("There is no such viewer; it may have closed by itself")
         self._refuse(viewer, by)
-        viewer.by = by
-        viewer.fail(CloseCode.KICKED, f"Closed by {by}{': ' if reason else ''}{reason}")
+        self._kick(viewer, by, reason)
         return viewer.row
 
-    def kick_all(self, session_id: str, by: str, reason: str = "") -> list[ViewerRow]:
-        """The same for everybody at one session."""
-        at = [viewer.row.id for viewer in self._viewers.values() if viewer.row.session_id == session_id]
-        return [self.kick(viewer_id, by, reason) for viewer_id in at]
+    def kick_all(self, session_id: str, by: str, reason: str = "", *, operator: str = "") -> list[ViewerRow]:
+        """The same for everybody at one session; ``operator``, who looked too, may look again at once."""
+        at = [viewer for viewer in self._viewers.values() if viewer.row.session_id == session_id]
+        for viewer in at:
+            if viewer.row.user != operator:
+                self._refuse(viewer, by)
+            self._kick(viewer, by, reason)
+        return [viewer.row for viewer in at]
+
+    def _kick(self, viewer: Viewer, by: str, reason: str) -> None:
+        viewer.by = by
+        viewer.fail(CloseCode.KICKED, f"Closed by {by}{': ' if reason else ''}{reason}")
 
     def _refuse(self, viewer: Viewer, by: str) -> None:
         now = self._monotonic()

@@ -99,11 +99,13 @@ class FleetOperations:
         return answer(_about(row))
 
     async def kick_all(self, request: Request, session_id: str, body: KickWanted | None = None) -> Response:
-        """Close every viewer of a session. The session goes on."""
+        """Close every viewer of a session. The session goes on; users are refused there for a minute, the caller not."""
         operator = operator_name(request.scope) or NOBODY
+        own = self._services.callers.caller(request.scope).username
         async with self._act(request, "kick viewers", "desktop", session_id) as act:
             self._services.fleet.desktop(session_id)
-            rows = self._services.viewers.kick_all(session_id, operator, body.reason if body is not None else "")
+            reason = body.reason if body is not None else ""
+            rows = self._services.viewers.kick_all(session_id, operator, reason, operator=own)
             act.before = {"viewers": [_about(row) for row in rows]}
         return answer([_about(row) for row in rows])
 

@@ -265,6 +265,23 @@ async def test_a_kick_refuses_that_user_at_that_session_for_a_minute() -> None:
             house.viewers.kick(row.id, "Ada", "")
 
 
+async def test_who_kicks_everybody_may_look_again_at_once() -> None:
+    house = House()
+    async with house.open() as port, house.looking_at(port) as (viewer, _):
+        assert [row.user for row in house.viewers.kick_all("s1", "Ada", "show starts", operator="kim")] == ["kim"]
+        assert await closed(viewer) == (4403, "Closed by Ada: show starts")
+        house.viewers.admit("s1", "kim")
+
+
+async def test_who_is_kicked_with_everybody_may_not() -> None:
+    house = House()
+    async with house.open() as port, house.looking_at(port) as (viewer, _):
+        house.viewers.kick_all("s1", "Ada", operator="ada")
+        assert await closed(viewer) == (4403, "Closed by Ada")
+        with pytest.raises(Forbidden):
+            house.viewers.admit("s1", "kim")
+
+
 async def test_an_agent_that_cannot_be_asked() -> None:
     house = House()
     house.away = True
