@@ -75,6 +75,7 @@ SERVE_OPTIONS: tuple[tuple[str, str], ...] = (
     ("limit-login", "Logins a minute from one address (5)."),
     ("limit-create", "New desktop sessions a minute of one user (10)."),
     ("limit-other", "Other requests a minute of one user to the StreamSpace API (100)."),
+    ("purge-after", "How long an ended desktop session can be read, with its log (24h)."),
     ("novnc-folder", "A folder of noVNC that viewers get instead of the built-in one."),
     ("log-level", "debug, info, warning or error (info)."),
     ("durability", "normal, or power: survive a power cut too (normal)."),

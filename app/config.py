@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from app import paths
-from app.errors import ConfigError
+from app.errors import ConfigError, Invalid
+from app.quantities import duration_seconds
 
 PREFIX = "CALLBOARD_"
 OTHER_VARIABLES = ("CONFIG", "TOKEN", "TOKEN_STDIN", "ADMIN_PASSWORD", "AGENT_KEY", "CA")
@@ -67,6 +68,8 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     limit_create: int = 10
     limit_other: int = 100
     """Requests a minute to the StreamSpace API: logins by address, new sessions and everything else by user."""
+    purge_after: str = "24h"
+    """How long an ended desktop session can be read, with its log."""
     given: dict[str, str] = {}
 
 
@@ -75,6 +78,8 @@ _TYPES = {field.name: field.type for field in msgspec.structs.fields(ServeConfig
 _LISTS = ("allow_networks", "allow_origins", "allow_hosts")
 _LIMITS = ("limit_login", "limit_create", "limit_other")
 _PATHS = ("data_dir", "tls_cert", "tls_key", "novnc_folder")
+SHORTEST_PURGE = 60
+"""Seconds: the broker looks once a minute for what to purge."""
 _PORTS = ("port", "monibuca_port", "streamkit_port", "instinct_port", "nats_port")
 
 
@@ -182,6 +187,8 @@ def _convert(name: str, value: Any, place: str) -> Any:
     if name in ("host", "name", *_PATHS) and not str(value).strip():
         raise ConfigError(f"{place}: may not be empty.")
     _check_number(name, converted, place)
+    if name == "purge_after":
+        _check_purge(converted, place)
     if name == "log_level":
         converted = converted.lower()
         if converted not in LOG_LEVELS:
@@ -204,6 +211,15 @@ def _check_number(name: str, number: Any, place: str) -> None:
         raise ConfigError(f"{place}: {number} is not a port; ports are 0 (any free one) to 65535.")
     if name in _LIMITS and not 1 <= number <= 1_000_000:
         raise ConfigError(f"{place}: {number} is not a number of requests; write 1 to 1000000.")
+
+
+def _check_purge(text: str, place: str) -> None:
+    try:
+        seconds = duration_seconds(text)
+    except Invalid as error:
+        raise ConfigError(f"{place}: {text!r} is not a time; write it like 30m, 24h or 1h30m, up to a year.") from error
+    if seconds < SHORTEST_PURGE:
+        raise ConfigError(f"{place}: {text!r} is too short; ended sessions can be read for a minute at least.")
 
 
 def _as_list(value: Any, place: str) -> list[str]:

@@ -34,6 +34,7 @@ from app.contract import PROTOCOL, Hello, Row
 from app.errors import ConfigError
 from app.logs import get_logger
 from app.paths import DataFolder
+from app.quantities import duration_seconds
 from app.server.access import Access
 from app.server.access.agent_keys import MACHINE
 from app.server.access.exposure import Exposure
@@ -223,7 +224,8 @@ class Broker:
     async def _start_fleet(self, cleanup: AsyncExitStack) -> None:
         """Agents, sessions and commands as they were left, and who looks at them."""
         self.fleet_store = FleetStore(self.database, self.tasks)
-        self.fleet = Fleet(store=self.fleet_store, events=self.events, tasks=self.tasks)
+        keep = float(duration_seconds(self.config.purge_after))
+        self.fleet = Fleet(store=self.fleet_store, events=self.events, tasks=self.tasks, purge_after=keep)
         self.viewers = Viewers(self.fleet, self.events, self.tasks)
         await self.fleet.start()
         cleanup.push_async_callback(self.fleet.stop)

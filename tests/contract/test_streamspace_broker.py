@@ -17,7 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fakes.broker import BrokerProcess, Brokers, RunningBroker
+from app.server.fleet.state import Edit
+from tests.fakes.broker import BrokerProcess, Brokers, RunningBroker, running_broker
 from tests.fakes.streamspace import ScriptedAgent, dialled
 
 SCRIPTS = Path(__file__).parent / "seed_001"
@@ -198,6 +199,28 @@ async def test_whoami(broker: RunningBroker) -> None:
         headers = {"Authorization": f"Bearer {tokens.issue(kim)[0]}"}
         assert (await client.get("/console/v1/whoami", headers=headers)).status_code == 401
         assert (await client.get("/console/v1/whoami")).status_code == 401
+
+
+async def test_ended_sessions_are_kept_as_long_as_the_setting_says(tmp_path: Path) -> None:
+    async with running_broker(tmp_path / "data", purge_after="1m30s") as broker, broker.client() as client:
+        fleet, key = broker.broker.fleet, (tmp_path / "data" / "agent.key").read_text().strip()
+
+        async def ended(ago: float) -> str:
+            wanted = {"user": "admin", "template": "firefox-browser", "state": "hibernated"}
+            made = (await client.post("/api/v1/sessions", json={**wanted, "persistent_home": False})).json()
+            session_id = str(made["id"])
+            assert (await client.delete(f"/api/v1/sessions/{session_id}")).status_code == 204
+            at = fleet.desktops[session_id].ended_at
+            assert at is not None
+            await fleet._state.change_desktop(session_id, lambda _row: Edit({"ended_at": at - ago}))
+            return session_id
+
+        async with dialled(broker.url, key, ScriptedAgent()):
+            ids = [await ended(95.0), await ended(60.0)]
+        fleet._next_purge = 0.0
+        await fleet.upkeep()
+        answers = [(await client.get(f"/api/v1/sessions/{one}")).status_code for one in ids]
+        assert answers == [404, 200]
 
 
 async def test_all_dialects_of_the_port_are_one_document(broker: RunningBroker) -> None:

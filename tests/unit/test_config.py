@@ -124,6 +124,11 @@ def test_ports_of_later_dialects_may_be_given() -> None:
         ({"limit_login": "many"}, "'many' is not a number"),
         ({"limit_login": 0}, "0 is not a number of requests"),
         ({"limit_other": 1_000_001}, "is not a number of requests"),
+        ({"purge_after": "a day"}, "'a day' is not a time; write it like 30m, 24h"),
+        ({"purge_after": "400000h"}, "up to a year"),
+        ({"purge_after": "0"}, "'0' is too short"),
+        ({"purge_after": "59s"}, "'59s' is too short"),
+        ({"purge_after": 60}, "does not fit"),
         ({"tls_cert": "cert.pem"}, "TLS needs tls_key as well"),
         ({"tls_key": "key.pem"}, "TLS needs tls_cert as well"),
         ({"tls_cert": " ", "tls_key": "key.pem"}, "may not be empty"),
@@ -139,6 +144,8 @@ def test_the_fleets_settings_and_what_they_are_without_being_set(tmp_path: Path)
     config = load_serve_config({}, {}, None)
     assert (config.local_agent, config.open_agents, config.tls_cert, config.tls_key) == ("auto", False, None, None)
     assert (config.limit_login, config.limit_create, config.limit_other) == (5, 10, 100)
+    assert config.purge_after == "24h"
+    assert load_serve_config({}, {"CALLBOARD_PURGE_AFTER": "1h30m"}, None).purge_after == "1h30m"
     file = write(
         tmp_path / "c.toml", 'local-agent = "off"\nopen_agents = true\nlimit-other = 600\ntls-key = "~/k.pem"\n'
     )

@@ -140,7 +140,7 @@ class Fleet:
 
     @property
     def desktops(self) -> Mapping[str, DesktopRow]:
-        """Every session, also those that ended less than a day ago."""
+        """Every session, also those that ended and are not purged yet."""
         return MappingProxyType(self._state.desktops)
 
     @property
