@@ -7,12 +7,13 @@ writes them (``app/server/instance.py`` writes ``broker.json``, which the consol
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import platformdirs
+
+from app.packaged import packed_files
 
 APP = "callboard"
 
@@ -40,9 +41,8 @@ def log_dir(data_dir: Path) -> Path:
 def resource(*parts: str) -> Path:
     """A file of ``resources/``: beside the source, in the wheel, or in the packaged application."""
     package = Path(__file__).resolve().parent
-    packed = Path(getattr(sys, "_MEIPASS", package)) / "resources"
-    inside = package / "resources"
-    base = next((folder for folder in (packed, inside) if folder.is_dir()), package.parent / "resources")
+    homes = (packed_files() or package, package, package.parent)
+    base = next((home / "resources" for home in homes if (home / "resources").is_dir()), homes[-1] / "resources")
     return base.joinpath(*parts)
 
 

@@ -28,6 +28,7 @@ from app.agent.limits import (
     short,
 )
 from app.logs import get_logger
+from app.packaged import foreign_environment
 
 log = get_logger("agent.limits")
 
@@ -222,8 +223,9 @@ async def _systemd(tree: Path) -> Means | None:
     try:
         null = asyncio.subprocess.DEVNULL
         trial = await asyncio.create_subprocess_exec(
-            *command, "-p", "MemoryMax=64M", "--", "true", stdin=null, stdout=null, stderr=null
-        )
+            *command, *("-p", "MemoryMax=64M", "--", "true"),
+            stdin=null, stdout=null, stderr=null, env=foreign_environment(),
+        )  # fmt: skip
         try:
             async with asyncio.timeout(TRY_WITHIN):
                 if await trial.wait() == 0:

@@ -27,6 +27,7 @@ from app.agent import processes, supervisor
 from app.agent.homes import remove
 from app.agent.limits import Confinement
 from app.agent.platform import AgentFailure, FailureCode
+from app.packaged import is_packaged
 from app.paths import write_private
 
 MARKER = "CALLBOARD_SESSION"
@@ -266,7 +267,7 @@ class Session:
 
 def spawn(folder: Path, wrap: list[str], marker: str, told: int) -> int:
     """A supervisor in a session of its own, which no signal to our process group reaches; its pid."""
-    if getattr(sys, "frozen", False):
+    if is_packaged():
         command = [*wrap, sys.executable, "--supervise", str(folder)]
     else:
         command = [*wrap, sys.executable, "-I", "-S", str(supervisor.__file__), str(folder)]

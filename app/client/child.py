@@ -22,13 +22,6 @@ LOG_LIMIT = 5 * 1024 * 1024
 TAIL = 8192
 
 
-def broker_command() -> list[str]:
-    """The command that runs this very program, packaged or not."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable]
-    return [sys.executable, "-m", "app"]
-
-
 def open_log(path: Path) -> BinaryIO:
     """The log to append to; one that has grown too long is put aside first."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from urllib.parse import quote
 from app.client.shapes import Offer
 from app.contract import SessionRow, StreamRow
 from app.errors import Invalid, NotFound
+from app.packaged import foreign_environment
 
 PLACEHOLDER = re.compile(r"\{([a-z_]*)\}")
 HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?\Z")
@@ -159,6 +160,7 @@ def launch(arguments: Sequence[str]) -> int:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=foreign_environment(),
             **flags,
         )
     except OSError as error:

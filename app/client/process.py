@@ -35,8 +35,9 @@ from app.client.broker_file import (
     running_broker,
     trust_own_broker,
 )
-from app.client.child import Child, broker_command, spawn
+from app.client.child import Child, spawn
 from app.client.transport import base_url_of
+from app.packaged import own_command
 from app.paths import BrokerInfo, DataFolder
 
 START_TIMEOUT = 30.0
@@ -88,7 +89,7 @@ class EmbeddedBroker:
         self.log_path = DataFolder(data_dir).logs / "broker.log"
         self.state = BrokerState("looking")
         self._on_change = on_change or (lambda state: None)
-        self._arguments = [*(command or broker_command()), "serve", "--data-dir", str(data_dir), *options]
+        self._arguments = [*(command or own_command()), "serve", "--data-dir", str(data_dir), *options]
         self._backoff = backoff
         self._start_timeout = start_timeout
         self._token: str | None = None

@@ -22,11 +22,12 @@ from typing import Self, TypeVar
 from app.client.api import BrokerClient
 from app.client.broker_file import read_agent_key
 from app.client.calls import ApiError
-from app.client.child import broker_command, open_log
+from app.client.child import open_log
 from app.client.fleet import FleetClient
 from app.demo.desks import DESKS, GRAPHICS_RACK, PEOPLE, PLACES, RACKS, TEMPLATES, Desk
 from app.demo.house import Place
 from app.logs import get_logger
+from app.packaged import own_command
 from app.paths import log_dir
 
 log = get_logger("demo")
@@ -69,7 +70,7 @@ class Rack:
 
     def start(self, place: Place) -> None:
         """Be an agent of the broker at ``place``."""
-        command = [*broker_command(), "agent", "--platform", "local", "--broker", place.url, "--agent-id", self.name]
+        command = [*own_command(), "agent", "--platform", "local", "--broker", place.url, "--agent-id", self.name]
         command += ["--state-dir", str(self._state_dir), "--max-sessions", str(PLACES)]
         command += ["--end-sessions", "--parent", str(os.getpid()), "--log-level", "warning"]
         kept = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOARD_")}

@@ -33,13 +33,13 @@ from app.client.broker_file import (
     read_token,
     running_broker,
 )
-from app.client.child import broker_command
 from app.client.process import BrokerState, EmbeddedBroker
 from app.demo.desktops import Desktops, can_run
 from app.demo.house import Place
 from app.demo.simulation import Simulation
 from app.demo.venue import Venue, others
 from app.errors import CallboardError, ConfigError, Forbidden, PortInUse, Unavailable
+from app.packaged import own_command
 
 SERVE_OPTIONS = (
     "--port", "0", "--nats-port", "0", "--local-agent", "off",
@@ -103,7 +103,7 @@ def companions(data_dir: Path, size: Size) -> int:
 def beside_window(data_dir: Path, size: Size) -> Iterator[None]:
     """While the window is open, ``companions`` live in a child process; leaving ends them and the demo's broker."""
     with _own(data_dir):
-        arguments = [*broker_command(), "demo-clients", "--data-dir", str(data_dir), "--agents", str(size.agents)]
+        arguments = [*own_command(), "demo-clients", "--data-dir", str(data_dir), "--agents", str(size.agents)]
         if size.publishers is not None:
             arguments += ["--publishers", str(size.publishers)]
         if not size.desktops:

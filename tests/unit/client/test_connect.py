@@ -190,6 +190,19 @@ async def test_launch_runs_the_program_without_a_shell(tmp_path: Path) -> None:
     assert target.read_text() == "$(whoami); `id`"
 
 
+async def test_a_packaged_console_keeps_its_libraries_from_the_players(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "_MEIPASS", str(tmp_path), raising=False)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    target = tmp_path / "seen"
+    launch(("sh", "-c", 'echo "libraries: $LD_LIBRARY_PATH" > "$0.part"; mv "$0.part" "$0"', str(target)))
+    async with asyncio.timeout(20):
+        while not target.exists():
+            await asyncio.sleep(0.02)
+    assert target.read_text() == "libraries: \n"
+
+
 def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(NotFound, match="no-such-player is not installed"):
         launch(("no-such-player", "x"))
