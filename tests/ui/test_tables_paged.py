@@ -108,10 +108,20 @@ def test_an_audit_row_says_what_changed(board: Board) -> None:
     assert cells["change"] == "name=a port=1 \N{RIGHTWARDS ARROW} port=2 x"
     assert cells["result"] == "ok: cancelled: Esc"
     assert cells["ms"] == "12"
+    assert cells["dialect"] == "Maestra"
     assert changes_of(row) == {"name": ("a", None), "port": (1, 2), "tags": (None, ["x"])}
     assert table.cell(table.item(1), table.column("change")) == ""
     assert table.apply_filter("ms>10") is None
     assert table.export_rows()[0]["ms"] == 12.4
+
+
+def test_an_audit_row_says_through_which_dialect_it_came(board: Board) -> None:
+    table = watched(AuditTable, board)
+    named = {"maestra": "Maestra", "streamspace": "StreamSpace", "console": "Console", "a later one": "a later one"}
+    table.append_page([audit(number, dialect=dialect) for number, dialect in enumerate(named)])
+    assert [table.cell(table.item(row), table.column("dialect")) for row in range(4)] == list(named.values())
+    assert table.apply_filter("dialect:streamspace") is None
+    assert table.order == ["a1"]
 
 
 @pytest.mark.parametrize("kind", [HistoryTable, AuditTable])

@@ -15,6 +15,8 @@ from app.models.tables.columns import Column, Item, Moment
 from app.models.tables.paged import PagedTable
 from app.models.wording import date_text, pairs_text, plain
 
+DIALECTS = {"maestra": "Maestra", "streamspace": "StreamSpace", "console": "Console"}
+
 
 def changes_of(row: AuditRow) -> dict[str, tuple[Any, Any]]:
     """What the act changed, as before and after by key; keys that stayed the same are left out."""
@@ -53,6 +55,7 @@ AUDIT_COLUMNS = (
     Column("operator", "Operator", 120, lambda item, _: plain(item.row.operator)),
     Column("verb", "Verb", 96, lambda item, _: plain(item.row.verb)),
     Column("object", "Object", 220, lambda item, _: plain(item.row.object), tooltip=lambda item, _: item.row.object_id),
+    Column("dialect", "Dialect", 92, lambda item, _: DIALECTS.get(item.row.dialect, plain(item.row.dialect)), yields=1),
     Column("change", "Before \N{RIGHTWARDS ARROW} After", 280, _change),
     Column("result", "Result", 200, _result),
     Column(
