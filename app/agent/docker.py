@@ -240,7 +240,7 @@ class DockerPlatform:
         if seat.volume:
             labels = {f"{LABEL}agent": self._agent_id, f"{LABEL}user": order.user, f"{LABEL}template": order.template}
             await self._engine.keep_volume(seat.volume, labels)
-        seat.container_id = await self._engine.create(container_name(seat.session_id, seat.generation), body)
+        await self._create(seat, body)
         await self._engine.start(seat.container_id)
         found = await self._engine.inspect(seat.container_id)
         over_tcp = TcpAddress(found.address, port) if found is not None and found.address and port is not None else None
@@ -255,6 +255,16 @@ class DockerPlatform:
             seat.result = self._result(seat, found)
         seat.state = "running"
         self._watch(seat)
+
+    async def _create(self, seat: Seat, body: dict[str, Any]) -> None:
+        """Make the container. A start that is given up meanwhile waits for the id: nobody else could remove it."""
+        making = asyncio.create_task(self._engine.create(container_name(seat.session_id, seat.generation), body))
+        try:
+            await asyncio.shield(making)
+        finally:
+            await asyncio.wait([making])  # the engine's own time-out bounds it
+            if not making.cancelled() and making.exception() is None:
+                seat.container_id = making.result()
 
     async def _image(self, name: str) -> Image:
         """The image, fetched if that is allowed. Raises ``AgentFailure`` with what to do."""
