@@ -1,7 +1,8 @@
 """Structured logs: one JSON object per line on standard error, with secrets taken out.
 
 Each role's main calls ``configure`` once; everybody else calls ``get_logger(area)`` and logs an event name with
-fields. Standard output is never written: on ``serve`` it carries the readiness line alone.
+fields. Standard output is never written: on ``serve`` it carries the readiness line alone. The console, which is often
+started where nobody sees its standard error, also writes to a ``LogFile``.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
-from typing import Any, TextIO, cast
+import threading
+from pathlib import Path
+from typing import Any, Protocol, TextIO, cast
 
 import msgspec
 import structlog
@@ -29,6 +33,25 @@ SECRETS_IN_TEXT = re.compile(
 )
 """Also our own kinds of secrets where nothing says so: users' tokens, API keys, agents' keys, viewers' tickets."""
 HIDDEN = "[hidden]"
+FILE_LIMIT = 2 * 1024 * 1024
+"""Bytes after which a log file is put aside; the one that was put aside before is gone then."""
+
+if sys.platform == "win32":
+
+    def try_lock(handle: int) -> bool:
+        """Files that others have open cannot be renamed there, so nobody else can be faster."""
+        return handle >= 0
+
+else:
+    import fcntl
+
+    def try_lock(handle: int) -> bool:
+        """Become the one that puts this file aside; False while another does."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
 
 def get_logger(area: str) -> FilteringBoundLogger:
@@ -36,8 +59,18 @@ def get_logger(area: str) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger(area=area))
 
 
-def configure(level: str = "info", stream: TextIO | None = None) -> None:
-    """Send every log of this process, those of libraries too, to ``stream`` (default: standard error)."""
+class Writable(Protocol):
+    """What lines can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Write a line."""
+
+    def flush(self) -> object:
+        """Let nothing wait."""
+
+
+def configure(level: str = "info", stream: TextIO | None = None, file: LogFile | None = None) -> None:
+    """Send every log of this process, those of libraries too, to ``stream`` (default: standard error) and ``file``."""
     number = LEVELS[level]
     structlog.configure(
         processors=[
@@ -49,7 +82,7 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
             structlog.processors.JSONRenderer(serializer=_serialise),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, Lasting(stream or sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast(TextIO, Lasting(stream or sys.stderr, file))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -61,20 +94,89 @@ def configure(level: str = "info", stream: TextIO | None = None) -> None:
 
 
 class Lasting:
-    """A stream that may break without breaking who writes to it: a program outlives the reader of its log."""
+    """Streams that may break without breaking who writes to them: a program outlives the reader of its log."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, *streams: Writable | None) -> None:
+        self._streams = [stream for stream in streams if stream is not None]  # a program may have no standard error
 
     def write(self, text: str) -> None:
         """Write, or not."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
+        for stream in self._streams:
+            with contextlib.suppress(OSError, ValueError):
+                stream.write(text)
 
     def flush(self) -> None:
         """The same for what waits."""
-        with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
+        for stream in self._streams:
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+
+
+class LogFile:
+    """A log that several processes append to and that stays small: one older file is kept beside it.
+
+    Each line is one write to the end, so lines of two processes never mix. Whoever finds the file too long locks it,
+    puts it aside and begins a new one; the others notice, at their next line, that the name is another file's.
+    """
+
+    def __init__(self, path: Path, limit: int = FILE_LIMIT) -> None:
+        self.path = path
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._torn = False
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if sys.platform == "win32" and path.exists() and path.stat().st_size > limit:
+            with contextlib.suppress(OSError):  # there, only a file that nobody has open can be put aside
+                self._put_aside()
+        self._handle = self._open()
+
+    def fileno(self) -> int:
+        """The same number for as long as it is open, whatever file it is by now."""
+        return self._handle
+
+    def write(self, text: str) -> None:
+        """Append a line with its end."""
+        data = text.encode("utf-8", "backslashreplace")
+        with self._lock:
+            self._renew(len(data))
+            if self._torn:  # the disk was full: this line must not continue that one
+                data = b"\n" + data
+            self._torn = os.write(self._handle, data) < len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def close(self) -> None:
+        """Write no more."""
+        handle, self._handle = self._handle, -1
+        os.close(handle)
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+
+    def _renew(self, more: int) -> None:
+        """Go on in the file that has the name; one that has become too long loses it first."""
+        if self._has_name():
+            if os.fstat(self._handle).st_size + more <= self._limit or not try_lock(self._handle):
+                return
+            if self._has_name():  # nobody else was faster
+                try:
+                    self._put_aside()
+                except OSError:
+                    return  # it grows, which is better than to lose the line
+        new = self._open()
+        os.dup2(new, self._handle, inheritable=False)
+        os.close(new)
+        self._torn = False
+
+    def _put_aside(self) -> None:
+        self.path.replace(self.path.with_name(f"{self.path.name}.1"))
+
+    def _has_name(self) -> bool:
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._handle))
+        except FileNotFoundError:
+            return False
 
 
 class LibraryHandler(logging.Handler):

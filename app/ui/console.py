@@ -32,6 +32,7 @@ from app.paths import resource
 from app.ui import verbs
 from app.ui.actions import Actions
 from app.ui.connection import Connection
+from app.ui.console_log import ConsoleLog
 from app.ui.context import Context
 from app.ui.main_window import MainWindow
 from app.ui.page import Page
@@ -58,9 +59,12 @@ class Console:
         data_dir: Path,
         serve_options: Sequence[str] = (),
         *,
+        log: ConsoleLog | None = None,
         demo: bool = False,
     ) -> None:
         self.app = app
+        self._log = log or ConsoleLog(data_dir)
+        self._closes_log = log is None
         self._demo = demo
         self.settings = settings
         self.failures: list[str] = []
@@ -87,6 +91,7 @@ class Console:
             panels=SheetPanels(self.window.sheet),
             switch_theme=self.switch_theme,
             connect_to=self.connect_to,
+            log_words=self._log.where,
         )
         self.actions.bind(self.context)
         self.actions.confirm_panel = confirm_panel
@@ -185,6 +190,8 @@ class Console:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.connection.close()
         sys.excepthook = self._excepthook
+        if self._closes_log:
+            self._log.close()
 
     async def _first_paint(self) -> None:
         painted = asyncio.Event()
@@ -229,9 +236,8 @@ class Console:
 
     def _watch_failures(self) -> None:
         """From now on nothing fails silently: coroutines, callbacks of the loop, and slots of Qt."""
-        from app.logs import configure
-
-        configure()
+        self._log.set_up()
+        self.context.log_words = self._log.where
         loop, before = asyncio.get_running_loop(), self._excepthook
 
         def in_callback(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -252,7 +258,7 @@ class Console:
         from app.logs import get_logger
 
         get_logger("console").error("failed", where=where, exc_info=error)
-        words = f"internal error in “{where}”: {type(error).__name__}; see the log"
+        words = f"internal error in “{where}”: {type(error).__name__}; see the log, F1 says where"
         if words not in self.failures:
             self.failures = [*self.failures[1 - FAILURES_SHOWN :], words]
         if not self.closed.is_set():

@@ -94,6 +94,8 @@ class Context:
     """The same for passwords, by base URL and user."""
     notices: dict[str, str] = field(default_factory=dict)
     """Sentences that stand on the strip until they are taken back, by what they are about: a login that failed."""
+    log_words: str = ""
+    """Where this console's log is, as a sentence."""
 
     @property
     def connected(self) -> BrokerClient:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QObject, QRect, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QMargins, QObject, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractSlider,
@@ -157,7 +157,8 @@ class KeymapOverlay(QFrame):
         area.setFixedSize(0, 0)
         for part in (plain_label("Keys", "title"), area, closes):
             column.addWidget(part)
-        room = self._window.size() - card.sizeHint() - QSize(2 * MARGIN, 2 * MARGIN)
+        room = self._window.size() - card.sizeHint().grownBy(QMargins(0, MARGIN, 0, MARGIN))
+        room.setWidth(self._window.width() - 2 * (28 + MARGIN))
         body = self._fitting(room)
         size = body.sizeHint()
         if size.height() > room.height():
@@ -165,7 +166,15 @@ class KeymapOverlay(QFrame):
             size += QSize(area.verticalScrollBar().sizeHint().width(), 0)
         area.setWidget(body)
         area.setFixedSize(size.boundedTo(room))
+        self._tell_log(closes, area.width())
         return card
+
+    def _tell_log(self, closes: QLabel, room: int) -> None:
+        """Behind what closes the map: where the log is, cut in its middle rather than wider than the map."""
+        words = self._actions.context.log_words
+        if words:
+            told = f"{closes.text()}   {words}"
+            closes.setText(closes.fontMetrics().elidedText(told, Qt.TextElideMode.ElideMiddle, room))
 
     def _fitting(self, room: QSize) -> QWidget:
         bodies = [_in_columns(self.lines(), count) for count in (2, 3, 1)]

@@ -7,7 +7,6 @@ numpy, httpx, websockets, keyring and the web engine come after the first paint.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from PySide6.QtWidgets import QApplication
 
 from app.paths import config_dir
+from app.ui.console_log import ConsoleLog
 from app.ui.loop import run
 from app.ui.viewer.engine import prepare
 
@@ -30,10 +30,17 @@ def main(
     config: Path | None = None,
 ) -> int:
     """Run the console until its window is closed; the exit status."""
-    faulthandler.enable()
-    app = application()
-    folder = config or (data_dir if demo else config_dir())
-    return run(console(app, broker, data_dir, serve_options, folder / "console.ini", demo=demo), app)
+    log = ConsoleLog(data_dir)
+    log.watch()
+    try:
+        app = application()
+        folder = config or (data_dir if demo else config_dir())
+        return run(console(app, log, broker, data_dir, serve_options, folder / "console.ini", demo=demo), app)
+    except Exception as error:
+        log.died(error)
+        raise
+    finally:
+        log.close()
 
 
 def application() -> QApplication:
@@ -51,6 +58,7 @@ def application() -> QApplication:
 
 async def console(
     app: QApplication,
+    log: ConsoleLog,
     broker: str | None,
     data_dir: Path,
     serve_options: Sequence[str],
@@ -64,7 +72,7 @@ async def console(
     from app.ui.console import Console, on_terminate
     from app.ui.settings import Settings
 
-    one = Console(app, Settings(settings_file), data_dir, serve_options, demo=demo)
+    one = Console(app, Settings(settings_file), data_dir, serve_options, log=log, demo=demo)
     if os.environ.get("CALLBOARD_STARTUP_PROBE"):
         one.window.painted.connect(lambda: _probe(one.closed))
     on_terminate(asyncio.get_running_loop(), one.leave_now)

@@ -167,7 +167,7 @@ def withdraw(studio: Studio) -> None:
 
 def internal_error(studio: Studio) -> None:
     """Something of the console itself failed."""
-    studio.failures.append("internal error in “the feed”: DecodeError; see the log")
+    studio.failures.append("internal error in “the feed”: DecodeError; see the log, F1 says where")
     board(studio)
 
 

@@ -131,6 +131,7 @@ class Studio:
             connect_to=lambda url: None,
         )
         self.context.embedded = self.broker_process(folder)
+        self.context.log_words = "The log of this console is /home/kim/.local/share/callboard/logs/console.log"
         self.actions.bind(self.context)
         self.actions.confirm_panel = confirm_panel
         verbs.declare(self.actions)

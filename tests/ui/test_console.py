@@ -323,7 +323,10 @@ async def test_a_mistake_of_ours_stands_on_the_strip(
         async with asyncio.timeout(WITHIN):
             await failed.wait()
         (problem,) = console.window.strip.state.problems
-        assert "ValueError; see the log" in problem
+        assert "ValueError; see the log, F1 says where" in problem
+        log = tmp_path / "data" / "logs" / "console.log"
+        assert str(log) in console.context.log_words
+        assert any("ValueError" in json.loads(line).get("exception", "") for line in log.read_text().splitlines())
         console.failures = []
 
 

@@ -3,7 +3,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,3 +141,97 @@ def test_tokens_keys_and_tickets_are_taken_out_of_any_text(stream: io.StringIO, 
     (line,) = lines(stream)
     assert (line["event"], line["about"]) == (left, [left])
     assert [line[name] for name in ("ticket", "jwt", "tunnel_token")] == ["[hidden]"] * 3
+
+
+class TestLogFile:
+    """The file that consoles share."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "data" / "logs" / "console.log"
+
+    def test_the_same_lines_as_elsewhere_with_secrets_taken_out(self, stream: io.StringIO, path: Path) -> None:
+        file = logs.LogFile(path)
+        logs.configure("info", stream, file)
+        logs.get_logger("console").info("asked", url="http://h/x?token=abcdef", password="one")
+        file.close()
+        assert path.read_text() == stream.getvalue()
+        assert json.loads(path.read_text())["url"] == "http://h/x?token=[hidden]"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def test_a_broken_file_does_not_silence_the_terminal(self, stream: io.StringIO, path: Path) -> None:
+        file = logs.LogFile(path)
+        file.close()
+        logs.configure("info", stream, file)
+        logs.get_logger("console").info("said")
+        assert lines(stream)[0]["event"] == "said"
+
+    def test_no_standard_error_at_all(self, path: Path, monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
+        monkeypatch.setattr("sys.stderr", None)
+        file = logs.LogFile(path)
+        logs.configure("info", None, file)
+        logs.get_logger("console").info("said")
+        file.close()
+        assert json.loads(path.read_text())["event"] == "said"
+
+    def test_one_older_file_is_kept(self, path: Path) -> None:
+        file = logs.LogFile(path, limit=100)
+        handle = file.fileno()
+        for number in range(50):
+            file.write(f"{number:019}\n")
+        assert file.fileno() == handle
+        file.close()
+        assert sorted(one.name for one in path.parent.iterdir()) == ["console.log", "console.log.1"]
+        kept = [path.with_name("console.log.1"), path]
+        assert all(0 < one.stat().st_size <= 100 for one in kept)
+        assert [int(line) for one in kept for line in one.read_text().splitlines()] == list(range(40, 50))
+
+    def test_a_file_that_somebody_removed_comes_back(self, path: Path) -> None:
+        file = logs.LogFile(path)
+        file.write("one\n")
+        path.unlink()
+        file.write("two\n")
+        file.close()
+        assert path.read_text() == "two\n"
+
+    def test_a_line_that_a_full_disk_cut_spoils_no_other(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = logs.LogFile(path)
+        write = os.write
+        monkeypatch.setattr(os, "write", lambda handle, data: write(handle, data[:4]))
+        file.write("12345678\n")
+        monkeypatch.setattr(os, "write", write)
+        file.write("whole\n")
+        file.close()
+        assert path.read_text() == "1234\nwhole\n"
+
+    def test_processes_share_it_and_lose_no_line(self, path: Path) -> None:
+        """Three writers past the limit once: every line is there once and whole, in one of the two files."""
+        writers, count = 3, 700
+        limit = writers * count * LINE * 2 // 3
+        command = [sys.executable, "-c", WRITER, str(path), str(limit), str(count)]
+        running = [
+            subprocess.Popen([*command, str(number)], stdin=subprocess.PIPE, cwd=ROOT) for number in range(writers)
+        ]
+        for one in running:
+            assert one.stdin is not None
+            one.stdin.write(b"go\n")
+            one.stdin.close()
+        assert [one.wait(60) for one in running] == [0] * writers
+        old = path.with_name("console.log.1")
+        told = [line.strip() for one in (old, path) for line in one.read_text().splitlines()]
+        assert sorted(told) == sorted(f"{number} {line}" for number in range(writers) for line in range(count))
+        assert old.stat().st_size <= limit + writers * LINE
+
+
+ROOT = Path(__file__).resolve().parents[2]
+LINE = 64
+WRITER = f"""
+import sys
+from pathlib import Path
+from app.logs import LogFile
+file = LogFile(Path(sys.argv[1]), int(sys.argv[2]))
+sys.stdin.readline()
+for line in range(int(sys.argv[3])):
+    file.write(f"{{sys.argv[4]}} {{line}}".ljust({LINE - 1}) + "\\n")
+file.close()
+"""

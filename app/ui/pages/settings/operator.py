@@ -64,6 +64,16 @@ class OperatorSection(Section):
             told.addWidget(plain_label(explanation, "hint", wrap=True))
             group.addLayout(row(box, 4, told))
             group.addSpacing(6)
+        group = self.group("Log")
+        self.log = plain_label(context.log_words, copyable=True, wrap=True)
+        group.addWidget(self.log)
+        group.addWidget(
+            plain_label(
+                "What went wrong in this window stands there. It and one older file are kept, 2 MiB each.",
+                "hint",
+                wrap=True,
+            )
+        )
         self.finish()
 
     def save_name(self) -> None:
