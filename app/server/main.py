@@ -140,8 +140,8 @@ class Broker:
         cleanup.callback(main_socket.close)
         self.port = main_socket.getsockname()[1]
         main_url = f"{self.exposure.scheme}://{reachable(self.exposure.host)}:{self.port}"
-        await self._make_first_admin(main_url)
         bus = self.bus = await self._start_bus(cleanup)
+        await self._make_first_admin(main_url)  # its password is told once: not by a start that fails for a port
         self.urls = {"main": main_url, **self.urls}
         await self._start_state(bus, cleanup)
         await self._start_fleet(cleanup)

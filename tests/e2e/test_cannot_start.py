@@ -129,9 +129,11 @@ async def test_a_port_that_is_taken_is_named_with_its_setting(option: str, broke
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         words = f"Port {port} is in use on 127.0.0.1; --{option} chooses another."
-        status, said = await refusal(brokers.make(f"--{option}={port}"))
+        process = brokers.make(f"--{option}={port}")
+        status, said = await refusal(process)
         assert status == IN_USE
         assert words in said
+        assert "password" not in "".join(process.log), "told once, by a start that came to nothing"
         others = [f"--{name}=0" for name in ("port", "nats-port") if name != option]
         async with a_strip(tmp_path, tmp_path / "data", f"--{option}={port}", *others) as says:
             await says(words)
