@@ -14,7 +14,7 @@ import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -242,6 +242,10 @@ def _reason(name: str, value: Any, error: Exception) -> str:
         return f"{value!r} is not a port number"
     if name in _LIMITS:
         return f"{value!r} is not a number"
+    if _TYPES[name] is bool:
+        return f"{value!r} is neither true nor false"
+    if get_origin(_TYPES[name]) is Literal:
+        return f"{value!r} is not one of {', '.join(get_args(_TYPES[name]))}"
     return f"{value!r} does not fit: {error}"
 
 
