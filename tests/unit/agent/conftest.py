@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -57,7 +58,8 @@ def state() -> Iterator[Path]:
         except OSError:
             continue
         if pid.isdigit() and os.fsencode(folder) in arguments and int(pid) != os.getpid():
-            os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it was about to end
+                os.kill(int(pid), signal.SIGKILL)
     give_groups_back(folder)
     shutil.rmtree(folder, ignore_errors=True)
 

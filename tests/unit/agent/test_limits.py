@@ -179,7 +179,7 @@ async def test_a_service_manager_that_does_not_answer_is_left(tmp_path: Path, mo
     program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setattr(cgroups, "RUNNING", tmp_path)
-    monkeypatch.setattr(cgroups, "TRY_WITHIN", 0.5)
+    monkeypatch.setattr(cgroups, "TRY_WITHIN", 2.0)
     monkeypatch.setattr(cgroups.shutil, "which", lambda _: str(program))
     means = await detect("id1", Hierarchy(tmp_path, ""))
     assert means.name == "soft"

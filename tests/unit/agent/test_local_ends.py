@@ -23,8 +23,9 @@ def session_of(platform: LocalPlatform, session_id: str) -> Session:
 
 
 def saver(folder: Path) -> list[str]:
-    """A program that takes a while to save what it has when it is asked to end."""
-    script = f"trap 'sleep 1; echo work > {folder}/saved; exit 0' TERM; : > {folder}/up; while :; do sleep 0.05; done"
+    """A program that takes until ``go`` to save what it has when it is asked to end."""
+    wait = f"while test ! -e {folder}/go; do sleep 0.05; done"
+    script = f"trap '{wait}; echo work > {folder}/saved; exit 0' TERM; : > {folder}/up; while :; do sleep 0.05; done"
     return ["sh", "-c", script]
 
 
@@ -50,6 +51,7 @@ async def test_a_graceful_end_outlives_the_agent_that_began_it(local: Local, tmp
     await left_alone(first, asyncio.create_task(ends))
     second = await local()
     assert [one.state for one in second.held()] == ["stopping"]
+    (tmp_path / "go").touch()
     await second.end("s1", graceful=True, timeout=20, delete_home=False)  # the broker says it again
     assert (tmp_path / "saved").exists()
     assert second.held() == []
@@ -63,6 +65,8 @@ async def test_an_end_that_nobody_asks_for_again_is_finished_all_the_same(local:
     ends = first.end("s1", graceful=True, timeout=20, delete_home=False)
     await left_alone(first, asyncio.create_task(ends))
     second = await local()
+    assert second.held()
+    (tmp_path / "go").touch()
     await until(lambda: not second.held())
     assert (tmp_path / "saved").exists()
     await until(lambda: not (local.folder / "sessions" / "s1").exists())
@@ -74,7 +78,11 @@ async def test_hibernation_by_stopping_outlives_the_agent_that_began_it(local: L
     (tmp_path / "up").unlink()
     second = await local()
     assert [one.state for one in second.held()] == ["hibernated"]
-    await second.wake("s1", {}, 1)  # waits for the end that is under way, and for its home
+    waking = asyncio.create_task(second.wake("s1", {}, 1))  # waits for the end that is under way, and for its home
+    await asyncio.wait([waking], timeout=0.1)
+    assert not waking.done()
+    (tmp_path / "go").touch()
+    await waking
     assert (tmp_path / "saved").exists()
     assert [one.state for one in second.held()] == ["running"]
 
@@ -118,8 +126,8 @@ async def test_a_frozen_session_whose_supervisor_was_killed_leaves_nothing(local
     os.kill(session_of(platform, "s1").pid, signal.SIGKILL)
     await until(lambda: local.events)
     await until(lambda: not (local.folder / "sessions" / "s1").exists())
-    await until(lambda: local.marked() == {}, 3)
-    await until(lambda: base is None or list(base.glob("*/")) == [], 3)
+    await until(lambda: local.marked() == {})
+    await until(lambda: base is None or list(base.glob("*/")) == [])
 
 
 async def test_an_end_that_failed_while_frozen_can_be_asked_for_again(local: Local) -> None:
@@ -136,7 +144,7 @@ async def test_an_end_that_failed_while_frozen_can_be_asked_for_again(local: Loc
     with pytest.raises(AgentFailure):
         await platform.end("s1", graceful=True, timeout=5, delete_home=False)
     object.__setattr__(freezer, "thaw", thaw)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await platform.end("s1", graceful=True, timeout=5, delete_home=False)
     assert local.marked() == {}
 

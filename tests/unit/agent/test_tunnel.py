@@ -206,15 +206,20 @@ async def test_a_broker_that_refuses_the_tunnel_costs_the_desktop_nothing(
 async def test_silence_after_a_ping_ends_a_half_open_tunnel(
     broker: AgentBroker, desktop: Desktop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.agent.tunnel.PING", 0.2)
     tunnel = Tunnel()
     there = broker.expect_tunnel("p1")
     await tunnel.open(await desktop.listen(), url(broker), "", None)
-    socket = await there
-    await asyncio.sleep(0.7)
+    socket, web = await there, tunnel._web
+    assert web is not None
+    for _ in range(3):  # its time has come
+        web._ping()
+        await until(lambda: web._heard)
     assert not tunnel.closed.done()  # pongs are life
     socket.transport.pause_reading()
-    await asyncio.wait_for(tunnel.closed, 5)
+    monkeypatch.setattr("app.agent.tunnel.PING", 0.2)
+    web._ping()
+    assert not tunnel.closed.done()
+    await asyncio.wait_for(tunnel.closed, 10)
     socket.transport.abort()
 
 
