@@ -23,7 +23,7 @@ from app.client.feed import FeedClient
 from app.ui.loop import run
 from app.ui.main import application
 from app.ui.viewer.window import ViewerWindow
-from tests.ui.viewer_seat import Seat
+from tests.ui.viewer_seat import Seat, take_keyboard
 from tests.ui.vnc_house import until
 
 CLEARED = r"while read -r line; do printf '\033[2J\033[H'; done"
@@ -77,7 +77,7 @@ async def typed(seat: Seat, window: ViewerWindow, presses: int) -> list[float]:
     view = window.link.view
     if view is None:
         raise RuntimeError("there is no picture")
-    await seat.take_keyboard(window)
+    await take_keyboard(window)
     await view.ask(WATCH)
     found = []
     for number in range(presses):

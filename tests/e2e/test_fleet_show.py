@@ -23,7 +23,7 @@ from app.ui.pages.sessions import SessionsPage
 from app.ui.viewer.window import ViewerWindow
 from tests.e2e.fleet_desk import TEMPLATE, Desks, changes, until
 from tests.e2e.house import OPERATOR, House, a_house
-from tests.ui.viewer_seat import shows, target_of
+from tests.ui.viewer_seat import shows, take_keyboard, target_of
 
 Key = Qt.Key
 SHIFT, CTRL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier
@@ -294,19 +294,6 @@ def ends_of(window: ViewerWindow) -> list[int]:
     codes: list[int] = []
     window.link.ended.connect(lambda end: codes.append(end.code))
     return codes
-
-
-async def take_keyboard(window: ViewerWindow) -> None:
-    """Until the light says so."""
-    window.activateWindow()
-    window.give_keys()
-    await until(lambda: window.bar.light.remote, "keys go to the desktop")
-
-    async def focused() -> bool:
-        assert window.link.view is not None
-        return bool(await window.link.view.ask("document.hasFocus() && document.activeElement !== document.body"))
-
-    await until(focused, "the page has the keyboard")
 
 
 def write(window: ViewerWindow, text: str) -> None:

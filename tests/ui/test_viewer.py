@@ -26,7 +26,7 @@ from app.client.api import ApiError
 from app.contract import Gone
 from app.ui.viewer import window
 from app.ui.viewer.attempts import End
-from tests.ui.viewer_seat import Seat, pixel, shows
+from tests.ui.viewer_seat import Seat, pixel, shows, take_keyboard
 from tests.ui.vnc_house import Desktop, Relay, change, desktop_row, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +58,7 @@ async def test_keys_arrive_pixels_change_and_one_chord_takes_the_keyboard_back(
     async with seated(desktop, tmp_path) as (seat, _):
         one = await seat.look("control")
         assert one.windowTitle() == "ann-xterm-k3v9qa, control: Callboard"
-        await seat.take_keyboard(one)
+        await take_keyboard(one)
         seat.write(one, "red")
         await shows(one, 255, 0, 0)
         assert desktop.lines[-1] == "red"
@@ -70,8 +70,8 @@ async def test_keys_arrive_pixels_change_and_one_chord_takes_the_keyboard_back(
         seat.key(one, Qt.Key.Key_Control, kinds="d")
         seat.key(one, Qt.Key.Key_Pause)
         await until(lambda: not one.bar.light.remote, "the chord takes the keyboard back")
-        assert seat.app.focusWidget() is one
-        await seat.take_keyboard(one)
+        await until(lambda: seat.app.focusWidget() is one, "which this window has now")
+        await take_keyboard(one)
         seat.write(one, "blue")
         await shows(one, 0, 0, 255)
         assert desktop.lines[-1] == "blue", "Control is not held down over there any more"
@@ -88,7 +88,7 @@ async def test_view_only_drops_keys_and_the_two_modes_are_two_windows(desktop: D
         view.activateWindow()
         seat.click(view, 200, 200)
         seat.write(view, "never")
-        await seat.take_keyboard(control)
+        await take_keyboard(control)
         seat.write(control, "lime")
         await shows(view, 0, 255, 0)
         assert desktop.lines == [*before, "lime"]
@@ -162,7 +162,7 @@ async def test_the_clipboard_goes_both_ways(desktop: Desktop, tmp_path: Path) ->
         local = QGuiApplication.clipboard()
         local.setText("orange")
         one = await seat.look("control")
-        await seat.take_keyboard(one)
+        await take_keyboard(one)
         assert one.link.view is not None
         one.link.view.call("type", f"clip={base64.b64encode(b'aus der Ferne').decode()}\n")
         await until(lambda: local.text() == "aus der Ferne", "what was copied there is here")

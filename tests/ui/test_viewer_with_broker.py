@@ -19,7 +19,7 @@ from app.contract import DesktopRow
 from app.ui.pages.wall import WallPage
 from app.ui.viewer.verbs import viewer_verbs
 from tests.fakes.broker import BrokerProcess
-from tests.ui.viewer_seat import Seat, shows
+from tests.ui.viewer_seat import Seat, shows, take_keyboard
 from tests.ui.vnc_house import SCRIPT, until
 
 TEMPLATE = "typed-colour"
@@ -107,14 +107,14 @@ async def test_a_desktop_is_looked_at_worked_in_kicked_frozen_and_woken(tmp_path
             seat.context.actions.add_verb(verb)
         control = await seat.look("control", one)
         view = await seat.look("view", one)
-        await seat.take_keyboard(control)
+        await take_keyboard(control)
         seat.write(control, "red")
         await shows(view, 255, 0, 0)
         view.activateWindow()
         assert view.link.view is not None
         await view.link.view.ask("(viewer.rfb.viewOnly = false, 1)")
         view.link.view.call("type", "never\n")
-        await seat.take_keyboard(control)
+        await take_keyboard(control)
         seat.write(control, "lime")
         await shows(view, 0, 255, 0)
         assert here.lines == ["red", "lime"], "a page that lies about view-only does not get through the broker"

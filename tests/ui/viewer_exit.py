@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.ui.loop import run
 from app.ui.main import application
-from tests.ui.viewer_seat import Seat, shows
+from tests.ui.viewer_seat import Seat, shows, take_keyboard
 from tests.ui.vnc_house import Desktop, Relay, until
 
 
@@ -36,7 +36,7 @@ async def main(folder: Path) -> None:
     print("framed", flush=True)
     control = await seat.look("control")
     await xdotool("search", "--sync", "--onlyvisible", "--name", "control: Callboard", "windowfocus", "--sync")
-    await seat.take_keyboard(control)
+    await take_keyboard(control)
     await xdotool("type", "red")
     await xdotool("key", "Return")
     await shows(view, 255, 0, 0)

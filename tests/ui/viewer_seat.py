@@ -100,12 +100,6 @@ class Seat:
         window.link.framed.disconnect(framed.set)
         return window
 
-    async def take_keyboard(self, window: ViewerWindow) -> None:
-        """Until the light says so."""
-        window.activateWindow()
-        window.give_keys()
-        await until(lambda: window.bar.light.remote, "keys go to the desktop")
-
     def key(self, window: ViewerWindow, key: Qt.Key, text: str = "", kinds: str = "du") -> None:
         """Press (d) and release (u) a key where the keyboard is."""
         target = target_of(window)
@@ -133,6 +127,19 @@ class Seat:
         left, none, no = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
         for kind, held in ((QEvent.Type.MouseButtonPress, left), (QEvent.Type.MouseButtonRelease, none)):
             self.app.postEvent(target, QMouseEvent(kind, at, at, left, held, no))
+
+
+async def take_keyboard(window: ViewerWindow) -> None:
+    """Until the light says so and the page has it too: what is typed before that is lost."""
+    window.activateWindow()
+    window.give_keys()
+    await until(lambda: window.bar.light.remote, "keys go to the desktop")
+
+    async def focused() -> bool:
+        assert window.link.view is not None
+        return bool(await window.link.view.ask("document.hasFocus() && document.activeElement !== document.body"))
+
+    await until(focused, "the page has the keyboard")
 
 
 def target_of(window: ViewerWindow) -> QObject:
