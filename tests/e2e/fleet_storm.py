@@ -266,6 +266,7 @@ class Storm:
     async def check(self) -> None:
         """No session lost or doubled, no slot leaked, every start done once."""
         rows = await self.settled()
+        await self.have_begun({one for one, row in rows.items() if row["state"] in ("running", "hibernated")})
         for session_id, ends in self.expected.items():
             assert session_id in rows, f"{session_id} is lost"
             assert ends or rows[session_id]["state"] != "terminated", (
@@ -282,6 +283,15 @@ class Storm:
         for agent in await self.list("agents"):
             held = sum(row["state"] in SLOTS and row["agent_id"] == agent["agent_id"] for row in rows.values())
             assert agent["capacity"]["current_sessions"] == held, f"{agent} has {held} sessions"
+
+    async def have_begun(self, sessions: set[str]) -> None:
+        """Wait for programs: a session runs from the moment that its shell does, which writes its mark after that."""
+
+        async def there() -> bool:
+            return sessions <= {self._session_of(process) for process in self.programs()}
+
+        with contextlib.suppress(TimeoutError):  # what is missing is said by ``check``
+            await eventually(there, 10.0)
 
     def _lines(self) -> list[str]:
         return self.tally.read_text().split() if self.tally.exists() else []

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import QAbstractButton, QLabel, QListWidget, QMenu, QWidg
 
 from app.models.tables.columns import TOOLTIP_ROLE
 from app.models.wording import plain
+from app.ui.dialogs.offer_panel import OfferView
 from app.ui.export import ExportPanel
 from app.ui.open_with import OpenCommand, save_commands
 from app.ui.pages.streams import StreamsPage
@@ -227,16 +228,22 @@ async def test_hostile_names_are_refused_by_open_with(house: House) -> None:
     for words, (advertised, answered) in refusals.items():
         camera = await house.publisher({"accepted": True, **answered}, bus=bus, **advertised)
         await house.take_by_key(camera.id)
-        page = house.console.window.page
-        assert isinstance(page, StreamsPage)
-        offer = page.take_card.offer
-        assert offer is not None
+        offer = await house.until(lambda stream_id=camera.id: offer_of(house, stream_id))
         (button,) = offer.buttons
         button.click()
         await house.until(lambda words=words: any(words in toast for toast in house.toasts))
         assert not offer._card.isVisible(), "a command that is refused is not offered to be started"
     assert not started.exists()
     house.says_all_well()
+
+
+def offer_of(house: House, stream_id: str) -> OfferView | None:
+    """What the card shows of the last take, once the feed tells that its negotiation has ended too."""
+    page = house.console.window.page
+    assert isinstance(page, StreamsPage)
+    page.refresh()
+    card = page.take_card
+    return card.offer if card._shown is card.results[stream_id][0] else None
 
 
 async def test_hostile_names_survive_the_journal_and_the_bus(tmp_path: Path) -> None:
