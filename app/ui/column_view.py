@@ -3,7 +3,8 @@
 The half of ``TableView`` that knows nothing of rows. ``layout_of_columns`` is what a page writes into the settings,
 ``set_layout_of_columns`` takes it back at the next start, also when columns have come or gone since. Where the table is
 too narrow for all, columns that may yield do (``Column.yields``), but for the one it is sorted by and those the
-operator asked for; they come back with the room.
+operator asked for; they come back with the room. Where there is room to spare, columns grow to the width of their
+longest usual text (``Column.wide``) before the last one takes the rest; what the operator sized stays as it is.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class ColumnView(QTableView):
         self._yielding: dict[int, int] = {}
         """Columns that are hidden only for want of room, with their widths."""
         self._asked_for: set[int] = set()
+        self._grown: dict[int, tuple[int, int]] = {}
+        """Columns that were given room to spare: their own width, and the one they have now."""
 
     def configure_columns(self) -> None:
         """Dress the header and show the columns as the table declares them."""
@@ -67,6 +70,7 @@ class ColumnView(QTableView):
         head = self.horizontalHeader()
         self._yielding.clear()
         self._asked_for.clear()
+        self._grown.clear()
         for number, column in enumerate(self.table.columns):
             head.moveSection(head.visualIndex(number), number)
             head.resizeSection(number, column.width)
@@ -104,7 +108,22 @@ class ColumnView(QTableView):
         self._yielding = widths
         if stretched >= 0 and stretched != self._last_of(self._shown()) and stretched not in yielding:
             self.horizontalHeader().resizeSection(stretched, self.table.columns[stretched].width)
+        self._grow()
         self._find_first_column()
+
+    def _grow(self) -> None:
+        """Share out what room there is to spare, from the right: what stands first was declared wide enough for most."""
+        head, shown = self.horizontalHeader(), self._shown()
+        spare = self.viewport().width() - self._needed(shown)
+        last = self._last_of(shown)
+        own = {number: self._width_of(number) for number in shown if number != last}
+        for number in sorted(own, reverse=True):
+            column, width = self.table.columns[number], own[number]
+            more = min(max(0, spare), max(0, column.wide - width)) if width == column.width else 0
+            spare -= more
+            self._grown[number] = width, width + more
+            if head.sectionSize(number) != width + more:
+                head.resizeSection(number, width + more)
 
     def _shown(self) -> list[int]:
         return [one for one in range(len(self.table.columns)) if not self.isColumnHidden(one)]
@@ -122,7 +141,11 @@ class ColumnView(QTableView):
         """As declared or as the operator made it; the last one is stretched, which says nothing."""
         if number == self._last_of(self._shown()):
             return self.table.columns[number].width
-        size = self._yielding.get(number) or self.horizontalHeader().sectionSize(number)
+        size = self.horizontalHeader().sectionSize(number)
+        own, given = self._grown.get(number, (0, -1))
+        if size == given:
+            return own
+        size = self._yielding.get(number) or size
         return size or self.table.columns[number].width
 
     def _last_of(self, numbers: list[int]) -> int:
@@ -137,6 +160,7 @@ class ColumnView(QTableView):
         """Take a remembered layout; columns it does not know keep their place, rubbish in it is passed over."""
         head = self.horizontalHeader()
         keys = {column.key: number for number, column in enumerate(self.table.columns)}
+        self._grown.clear()
         while self._yielding:
             self.setColumnHidden(self._yielding.popitem()[0], False)
         place = 0

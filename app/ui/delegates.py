@@ -38,6 +38,8 @@ BAR_NUMBER = 34
 """Pixels that the number beside a bar has at least, so that bars of one column end in one line."""
 NEARLY_FULL = 0.9
 MOST_COUNTED = 999
+NARROW_CHIP = 56
+"""Pixels below which a further chip would be a letter and dots; it is counted instead."""
 
 
 class CellDelegate(QStyledItemDelegate):
@@ -287,7 +289,7 @@ class CellDelegate(QStyledItemDelegate):
         for number, name in enumerate(names):
             left = len(names) - number
             room = rect.right() - PAD - x - (20 if left > 1 else 0)
-            if room < 30:
+            if room < (30 if number == 0 else NARROW_CHIP):
                 painter.setPen(theme.color("text2"))
                 painter.drawText(QRectF(x, rect.y(), 24, rect.height()), _LEFT, f"+{left}")
                 break

@@ -111,6 +111,8 @@ class Column:
     """Not shown until the operator asks for it."""
     yields: int = 0
     """Above 0: gives its place up where there is no room for all, the highest first. The details say it too."""
+    wide: int = 0
+    """The width that it grows to where there is room to spare, so that its longest usual text stands whole."""
 
     @property
     def searched(self) -> bool:

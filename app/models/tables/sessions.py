@@ -67,13 +67,14 @@ SESSION_COLUMNS = (
     ),
     Column(
         "what", "What", 150, both(lambda item, _: plain(item.row.stream_name), lambda item, _: plain(item.row.template)),
-        hint="Stream, or template of the desktop",
+        hint="Stream, or template of the desktop", wide=180,
     ),
     Column(
-        "way", "From \N{RIGHTWARDS ARROW} To", 240, _way, kind="mono", field=Field("address", _way, hosts=_hosts),
+        "way", "From \N{RIGHTWARDS ARROW} To", 264, _way, kind="mono", field=Field("address", _way, hosts=_hosts),
         sort=both(session.way_key, desktop.way_key), hint="Publisher to consumer; agent to whoever looks at the desktop",
+        wide=290,
     ),
-    Column("agent", "Agent", 112, only_desktop(desktop.agent)),
+    Column("agent", "Agent", 112, only_desktop(desktop.agent), wide=136),
     Column(
         "protocol", "Protocol", 58, both(lambda item, _: plain(item.row.protocol), lambda _item, _moment: "vnc"), yields=7,
     ),
@@ -111,7 +112,7 @@ SESSION_COLUMNS = (
         "held", "Held by", 80, only_session(session.held_by), tooltip=only_session(session.held_told),
         hint="Who keeps the session alive", kind="badge", hidden=True,
     ),
-    Column("preset", "Preset", 104, only_session(session.preset), hint="Preset that it is taken for", yields=6),
+    Column("preset", "Preset", 104, only_session(session.preset), hint="Preset that it is taken for", yields=6, wide=140),
     Column(
         "ttl", "TTL", 92, only_session(session.left_text), kind="ttl", clock=True, value=_left,
         sort=only_session(lambda item, _: item.row.expires_at, NEVER), field=Field("number", _left, dynamic=True),

@@ -53,13 +53,15 @@ SETTLE_MILLISECONDS = 700
 WORDS: dict[str, dict[str, Any]] = {
     "operator": {"width": 100}, "verb": {"width": 84},
     "object": {"width": 230, "text": lambda item, moment: text.object_text(item.row, moment.store)},
-    "change": {"width": 300, "text": lambda item, _: text.change_text(item.row)},
-    "result": {"width": 360, "text": lambda item, _: text.result_text(item.row)}, "ms": {"width": 56},
+    "change": {"width": 300, "text": lambda item, _: text.change_text(item.row), "yields": 1},
+    "result": {"width": 260, "wide": 360, "text": lambda item, _: text.result_text(item.row)}, "ms": {"width": 56, "yields": 2},
 }  # fmt: skip
 """The audit's cells in an operator's words."""
 WIDTHS: dict[str, dict[str, Any]] = {
-    "status": {"width": 176}, "what": {"width": 190}, "type": {"width": 60}, "from": {"width": 112},
-    "who": {"width": 124}, "way": {"width": 246}, "duration": {"width": 78}, "ended": {"hidden": True},
+    "status": {"width": 176}, "what": {"width": 190}, "type": {"width": 60, "yields": 2},
+    "from": {"width": 112, "wide": 140},
+    "who": {"width": 124, "wide": 140}, "way": {"width": 246, "yields": 1}, "protocol": {"width": 72, "wide": 108, "yields": 3},
+    "duration": {"width": 78}, "ended": {"hidden": True},
     "error": {"hidden": True},
 }  # fmt: skip
 """Columns of the sessions as they fit beside each other at 1440 px; the end is in the details, and a duration away."""

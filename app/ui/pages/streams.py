@@ -57,23 +57,23 @@ def take_cell(item: Item, moment: Moment) -> str:
 ROOM_FOR_DETAILS = 1100
 """A take opens the details only on a page that is at least this wide."""
 LOOKS: dict[str, dict[str, Any]] = {
-    "state": {"width": 104},
-    "name": {"width": 176},
+    "state": {"width": 140},
+    "name": {"width": 176, "wide": 240},
     "take": {"width": 92, "text": take_cell, "clock": True, "hint": "Takes to the default preset (R, double click)"},
     "type": {"width": 56},
-    "from": {"width": 104},
-    "protocol": {"width": 64},
-    "address": {"width": 136},
-    "format": {"width": 148},
-    "beats": {"width": 70},
+    "from": {"width": 112, "wide": 140},
+    "protocol": {"width": 64, "wide": 108},
+    "address": {"width": 136, "wide": 156},
+    "format": {"width": 148, "wide": 184},
+    "beats": {"width": 64},
     "consumers": {"width": 78},
-    "on": {"width": 120},
+    "on": {"width": 120, "wide": 152},
     "ttl": {"width": 92},
     "age": {"width": 52},
     "since": {"hidden": True},
     "tags": {"width": 68},
 }
-"""How this page wants the columns of the table: widths that fit 1440 px, and what the take cell says."""
+"""How this page wants the columns of the table: widths that fit 1440 px and those for more room, and what the take cell says."""
 
 
 class BoardTable(StreamTable):
