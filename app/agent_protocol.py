@@ -298,26 +298,34 @@ def encode(message: FromAgent | ToAgent) -> str:
 
 
 def from_agent(frame: str | bytes) -> FromAgent:
-    """Decode what an agent sent. Raises ``UnknownType`` and ``BadMessage``."""
+    """Decode what an agent sent; a field that is null counts as left out. Raises ``UnknownType`` and ``BadMessage``."""
     try:
         message: FromAgent = _FROM_AGENT.decode(frame)
     except _UNREADABLE as error:
-        raise _verdict(frame, _FROM_TYPES, error) from error
+        message = _again(frame, _FROM_TYPES, error, FromAgent)
     return message
 
 
 def to_agent(frame: str | bytes) -> ToAgent:
-    """Decode what a broker sent. Raises ``UnknownType`` and ``BadMessage``."""
+    """Decode what a broker sent, as ``from_agent``."""
     try:
         message: ToAgent = _TO_AGENT.decode(frame)
     except _UNREADABLE as error:
-        raise _verdict(frame, _TO_TYPES, error) from error
+        message = _again(frame, _TO_TYPES, error, ToAgent)
     return message
 
 
-def _verdict(frame: str | bytes, known: frozenset[str], error: Exception) -> Exception:
+def _again(frame: str | bytes, known: frozenset[str], error: Exception, wanted: Any) -> Any:
+    """A second look at what was no message: many a program writes null for a map or a text that it has not."""
     try:
-        kind = _KIND.decode(frame).get("type")
-    except _UNREADABLE:
-        return BadMessage(str(error))
-    return BadMessage(str(error)) if kind in known else UnknownType(str(kind))
+        document = _KIND.decode(frame)
+        said_kind = document.get("type")
+        kind = said_kind if isinstance(said_kind, str) else ""  # a list cannot even be looked up
+        if kind in known and None in document.values():
+            said = {name: value for name, value in document.items() if value is not None}
+            return msgspec.convert(said, wanted)
+    except _UNREADABLE as again:
+        raise BadMessage(str(again)) from error
+    if kind in known:
+        raise BadMessage(str(error)) from error
+    raise UnknownType(kind) from error

@@ -178,7 +178,8 @@ def test_a_broker_that_does_not_answer_the_registration_is_left(bench: Bench) ->
 
 
 @pytest.mark.parametrize(
-    ("frame", "unknown", "bad"), [('{"type":"new"}', 1, 0), ("{", 0, 1), ('{"type":"command"}', 0, 1)]
+    ("frame", "unknown", "bad"),
+    [('{"type":"new"}', 1, 0), ('{"type":[]}', 1, 0), ("{", 0, 1), ('{"type":"command"}', 0, 1)],
 )
 def test_what_is_not_understood_is_counted_and_passed_over(bench: Bench, frame: str, unknown: int, bad: int) -> None:
     bench.up()

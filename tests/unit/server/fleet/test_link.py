@@ -71,6 +71,19 @@ def test_the_documents_messages_are_taken() -> None:
     assert isinstance(heard.message, Heartbeat)
 
 
+def test_a_field_that_is_null_is_one_that_is_not_there() -> None:
+    link = AgentLink("a", "local", None, 0.0)
+    register = """{"type": "register", "agent_id": "a", "platform": "local", "region": null, "capacity": null,
+      "metadata": null}"""
+    assert link.receive(register, 0.0) == [Heard(Register(agent_id="a", platform="local"))]
+    link.accept(ACK, [row(1)], 0.0)
+    result = """{"type": "command_result", "command_id": "cmd-1", "status": "completed", "result": {"pod_ip": null},
+      "error": null, "error_code": null}"""
+    assert link.receive(result, 1.0) == [Finished("cmd-1", done("cmd-1", result={"pod_ip": None}))]
+    assert link.receive('{"type": "heartbeat", "agent_id": null}', 2.0) == []
+    assert link.bad == 1
+
+
 def test_no_register_within_ten_seconds() -> None:
     link = AgentLink("a", "local", None, 100.0)
     say(link, Heartbeat(agent_id="a"), 105.0)
@@ -124,10 +137,11 @@ def test_what_no_decoder_reads_is_a_bad_frame(frame: bytes | str) -> None:
     assert fresh.receive(frame, 0.0) == []
 
 
-def test_types_that_nobody_knows_are_counted() -> None:
+@pytest.mark.parametrize("kind", ['"vnc_ready"', "null", "7", "[]", '{"a": 1}'])
+def test_types_that_nobody_knows_are_counted(kind: str) -> None:
     link, _ = opened()
     for _ in range(50):
-        assert link.receive('{"type": "vnc_ready", "x": 1}', 0.0) == []
+        assert link.receive(f'{{"type": {kind}, "x": 1}}', 0.0) == []
     assert (link.unknown, link.bad) == (50, 0)
 
 
