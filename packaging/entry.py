@@ -6,7 +6,6 @@ it as a script, and the command line would take longer to import than a desktop 
 
 from __future__ import annotations
 
-import multiprocessing
 import sys
 
 SUPERVISE = "--supervise"
@@ -18,5 +17,4 @@ if __name__ == "__main__":
         sys.exit(supervise(sys.argv[2]))
     from app.cli import main
 
-    multiprocessing.freeze_support()
     sys.exit(main())
