@@ -10,6 +10,7 @@ from pytestqt.qtbot import QtBot
 
 from app.ui.dialogs.confirm import ConfirmPanel
 from app.ui.panel import Panel
+from app.ui.settings import Settings
 from app.ui.take_back import SHOWN_AFTER as UNDO_SHOWN_AFTER
 from app.ui.theme import THEMES, Theme
 from tests.ui.stage import Key, Stage
@@ -66,6 +67,24 @@ class TestPages:
         stage.streams.view.setFocus()
         with qtbot.waitSignal(stage.window.resync_wanted):
             stage.key(Key.Key_F5)
+
+    def test_the_windows_place_and_page_come_back(self, stage: Stage) -> None:
+        """Up and down, where the screen of these tests has room for a window; too wide for it is made to fit."""
+        room = stage.window.screen().availableGeometry()
+        stage.window.setGeometry(0, 25, stage.window.minimumWidth(), room.height() - 100)
+        place = stage.window.geometry()
+        stage.window.show_page("Sessions")
+        stage.window.save_layout()
+        other = Stage(stage.settings.path.parent)
+        other.context.settings = Settings(stage.settings.path)
+        try:
+            other.venue.open()
+            other.window.start()
+            back = other.window.geometry()
+            assert (back.top(), back.height()) == (place.top(), place.height())
+            assert other.window.page is other.sessions
+        finally:
+            other.close()
 
 
 class TestNotLive:
