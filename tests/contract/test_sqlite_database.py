@@ -47,7 +47,7 @@ class TestSqliteDatabase(DatabaseSuite):
         other.execute("BEGIN IMMEDIATE")
         other.execute("DELETE FROM stream_sessions")
         writing = asyncio.ensure_future(database.write_history([history_row(2.0)]))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             assert await database.history(HistoryQuery()) == [row]
         assert not writing.done()
         other.execute("ROLLBACK")

@@ -128,7 +128,7 @@ async def test_ss_43_the_lifecycle_script_on_a_desktop_that_really_runs(brokers:
     add_john(broker)
     headers = {"Authorization": f"Bearer {broker.token}"}
     async with httpx.AsyncClient(base_url=broker.url, headers=headers, trust_env=False) as client:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while (await client.get("/api/v1/agents/stats")).json()["online_agents"] == 0:
                 await asyncio.sleep(0.7)  # within the limit of 100 a minute
         session_id = await run_lifecycle(broker)

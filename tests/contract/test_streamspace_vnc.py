@@ -440,7 +440,7 @@ async def test_a_login_that_ends_closes_its_viewers(desk: Desk, how: str) -> Non
             assert user is not None
             answer = await api.patch(f"/api/v1/users/{user.id}", json={"active": False})
         assert answer.status_code == 200, answer.text
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             assert (await closed(kim))[0] == 4401
         assert [row.user for row in desk.viewers.rows()] == ["ada"]
 

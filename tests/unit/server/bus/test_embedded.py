@@ -209,7 +209,7 @@ async def test_a_stale_server_of_ours_is_ended_first(tree: TaskTree, folder: Dat
         former._record(stale.pid)
         server = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", 0)
         await server.start()
-        assert await asyncio.to_thread(stale.wait, 5) == 0 or stale.returncode is not None
+        assert await asyncio.to_thread(stale.wait, 15) == 0 or stale.returncode is not None
         assert server.pid not in (stale.pid, None)
         await server.stop()
     finally:

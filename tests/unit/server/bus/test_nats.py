@@ -77,9 +77,9 @@ async def test_a_request_gets_its_answer_and_only_its_own(bus: Bus, publisher: n
 
 
 async def test_nobody_there_is_told_at_once(bus: Bus) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         with pytest.raises(Unavailable) as caught:
-            await bus.request("maestra.stream.request.nobody", b"?", 5)
+            await bus.request("maestra.stream.request.nobody", b"?", 30)
     assert caught.value.code == "no_responders"
 
 
@@ -128,7 +128,7 @@ async def test_a_server_that_dies_fails_requests_at_once_and_is_found_again(
     await asyncio.sleep(0.02)
     assert server.pid is not None
     psutil.Process(server.pid).send_signal(signal.SIGKILL)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         with pytest.raises(Unavailable) as caught:
             await asked
     assert caught.value.code == "bus_away"
@@ -192,7 +192,7 @@ async def test_what_waits_is_bounded_and_the_oldest_goes(
 
 async def test_starting_without_a_server_goes_on_trying(tree: TaskTree, board: Board) -> None:
     bus = Bus(tree, board.health, lambda: "nats://internal:s3cret@127.0.0.1:1")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         await bus.start(wait=0.1)
     assert not bus.connected
     assert board.nats.take_down
@@ -226,7 +226,7 @@ async def test_a_failing_handler_harms_nobody(bus: Bus, publisher: nats.aio.clie
     with structlog.testing.capture_logs() as logs:
         for payload in (b"bad", b"good"):
             await publisher.publish("maestra.stream.heartbeat.s1", payload)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             assert await heard.get() == b"good"
     assert [line["event"] for line in logs] == ["bus handler failed"]
 
