@@ -43,6 +43,21 @@ class Ledger:
         self.stopped: set[str] = set()
         self.acts: set[str] = set()
         self.asked: set[str] = set()
+        self._done = 0
+        self._more = asyncio.Event()
+
+    def one_more(self) -> None:
+        """A client has done something."""
+        self._done += 1
+        self._more.set()
+
+    async def until_done(self, count: int) -> None:
+        """Wait for so many more: what was done has a number on a fast machine and on a slow one."""
+        enough = self._done + count
+        async with asyncio.timeout(60):
+            while self._done < enough:
+                self._more.clear()
+                await self._more.wait()
 
     def check(self, streams: set[str], sessions: set[str], past: dict[str, str], acts: set[str]) -> None:
         """Nothing answered is missing, and nothing that was ended is back."""
@@ -75,6 +90,7 @@ class Busy:
             while True:
                 verb = self._dice.choice((self._advertise, self._take, self._take, self._stop, self._withdraw))
                 await verb()
+                self._ledger.one_more()
         except httpx.TransportError:
             return
 
@@ -150,7 +166,7 @@ async def test_nothing_answered_is_missing_after_kill_9(brokers: Brokers) -> Non
             bus = await yes_to_all(broker.nats_url)
             clients = [Busy(http, bus, ledger, random.Random(dice.random())) for _ in range(CLIENTS)]
             running = [asyncio.ensure_future(client.run()) for client in clients]
-            await asyncio.sleep(dice.uniform(0.2, 1.5))
+            await ledger.until_done(dice.randrange(200, 800))
             await asyncio.to_thread(broker.kill)
             await asyncio.gather(*running)
             await bus.close()

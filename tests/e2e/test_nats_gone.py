@@ -118,8 +118,9 @@ async def test_nats_killed_is_started_again_without_anybody(house: House) -> Non
     base = await house.calm()
     for _ in range(3):
         child = nats_server_of(house.process.pid)
+        before = house.console.store.health["nats"].since
         child.kill()
-        await house.until(lambda: (part := house.console.store.health["nats"]) and not part.ok)
+        await house.until(lambda since=before: (nats := house.console.store.health["nats"]).ok and nats.since > since)
         await house.strip_is_quiet()
         assert nats_server_of(house.process.pid).pid != child.pid
         await camera_hears_again(house, camera.id)
