@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import stat
 import struct
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ NO_SECURITY = 1
 BGRX = struct.pack(">B3xBBBBHHHBBB3x", 0, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
 RAW_ONLY = struct.pack(">BxHi", 2, 1, 0)
 UPDATE, COLOURS, BELL, CUT_TEXT = 0, 1, 2, 3
+AGAIN = 0.02
 
 
 class RfbError(Exception):
@@ -55,12 +57,33 @@ def socket_path(address: UnixAddress) -> Iterator[str]:
         os.close(handle)
 
 
+async def connected(path: str) -> socket.socket:
+    """A connection to a socket file, as soon as its server takes one more. Raises ``OSError``; the caller sets the time limit.
+
+    A VNC server lets five wait. Of a sixth a port would be asked again by the system; a socket file says EAGAIN at once,
+    which asyncio takes for a connection and uvloop for a failure.
+    """
+    one = socket.socket(socket.AF_UNIX)
+    try:
+        one.setblocking(False)
+        while True:
+            try:
+                one.connect(path)
+                return one
+            except BlockingIOError:
+                await asyncio.sleep(AGAIN)
+    except BaseException:
+        one.close()
+        raise
+
+
 async def open_rfb(address: RfbAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to an RFB server. Raises ``AgentFailure``."""
+    """A connection to an RFB server. Raises ``AgentFailure``; the caller sets the time limit."""
     try:
         if isinstance(address, UnixAddress):
             with socket_path(address) as path:
-                return await asyncio.open_unix_connection(path, limit=READ_LIMIT)
+                one = await connected(path)
+            return await asyncio.open_unix_connection(sock=one, limit=READ_LIMIT)
         return await asyncio.open_connection(address.host, address.port, limit=READ_LIMIT)
     except OSError as error:
         text = f"the VNC server cannot be reached: {error}"

@@ -26,7 +26,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from app.agent.platform import AgentFailure, FailureCode, RfbAddress, UnixAddress
-from app.agent.rfb import socket_path
+from app.agent.rfb import connected, socket_path
 from app.agent_protocol import FRAME_LIMIT, TUNNEL_FRAME, TUNNEL_PROTOCOL, CloseCode
 
 RFB_WITHIN = 5.0
@@ -77,7 +77,8 @@ class Tunnel:
             async with asyncio.timeout(RFB_WITHIN):
                 if isinstance(address, UnixAddress):
                     with socket_path(address) as path:
-                        await loop.create_unix_connection(lambda: self._rfb, path)
+                        one = await connected(path)
+                    await loop.create_unix_connection(lambda: self._rfb, sock=one)
                 else:
                     await loop.create_connection(lambda: self._rfb, address.host, address.port)
         except (OSError, TimeoutError) as error:

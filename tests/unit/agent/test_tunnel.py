@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from app.agent.platform import AgentFailure, RfbAddress, TcpAddress, UnixAddress
-from app.agent.rfb import grab
+from app.agent.rfb import grab, open_rfb
 from app.agent.tunnel import Tunnel
 from app.agent_protocol import TUNNEL_FRAME, CloseCode
 from tests.fakes.agent_broker import AgentBroker
@@ -221,6 +223,35 @@ async def test_silence_after_a_ping_ends_a_half_open_tunnel(
     assert not tunnel.closed.done()
     await asyncio.wait_for(tunnel.closed, 10)
     socket.transport.abort()
+
+
+async def test_a_desktop_with_a_crowd_before_it_is_reached_when_it_takes_one_more(
+    broker: AgentBroker, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "rfb.sock")
+    with contextlib.ExitStack() as open_sockets:
+        door = open_sockets.enter_context(socket.socket(socket.AF_UNIX))
+        door.bind(path)
+        door.listen(1)
+        door.setblocking(False)
+        for _ in range(2):  # as many as it lets wait
+            one = open_sockets.enter_context(socket.socket(socket.AF_UNIX))
+            one.setblocking(False)
+            one.connect(path)
+        tunnel = Tunnel()
+        there = broker.expect_tunnel("p1")
+        opening = asyncio.create_task(tunnel.open(UnixAddress(path), url(broker), "the-token", None))
+        picture = asyncio.create_task(open_rfb(UnixAddress(path)))
+        assert await asyncio.wait({opening, picture}, timeout=0.1) == (set(), {opening, picture})
+        while not (opening.done() and picture.done()):
+            with contextlib.suppress(BlockingIOError):
+                open_sockets.enter_context(door.accept()[0])
+            await asyncio.sleep(0.01)
+        await opening
+        (await picture)[1].transport.abort()
+        await there
+        tunnel.close(CloseCode.NORMAL)
+        await until(lambda: tunnel._web._transport is None)  # type: ignore[union-attr]
 
 
 async def test_a_link_in_a_folder_that_others_write_leads_to_no_desktop(broker: AgentBroker, tmp_path: Path) -> None:
