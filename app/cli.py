@@ -50,6 +50,7 @@ def cli(context: click.Context, broker: str | None, data_dir: Path | None, ca: s
         os.environ["CALLBOARD_CA"] = str(Path(ca).expanduser().absolute())
     context.obj = {"broker": broker, "data_dir": data_dir}
     if context.invoked_subcommand is None:
+        _need_a_display()
         url = _checked_url(broker) if broker is not None else None
         from app.ui.main import main as console
 
@@ -167,6 +168,7 @@ def demo(
     folder = data_dir or _data_dir(None) / "demo"
     if headless:
         raise click.exceptions.Exit(venue.headless(folder, size, ready=_print_line))
+    _need_a_display()
     with venue.beside_window(folder, size):
         from app.ui.main import main as console
 
@@ -293,6 +295,16 @@ def _machine_key(broker: str, folder: Path) -> str | None:
 
 
 # -- what the commands share -----------------------------------------------------------------------------------
+
+
+def _need_a_display() -> None:
+    """Refuse to open a window where there can be none: Qt would end the process with an abort."""
+    known = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in known):
+        raise ConfigError(
+            "There is no display here, neither DISPLAY nor WAYLAND_DISPLAY is set; "
+            "`callboard serve` runs the broker alone, `callboard demo --headless` the demo."
+        )
 
 
 def _say(outcome: Any) -> None:

@@ -179,6 +179,7 @@ async def test_without_a_command_it_is_the_console(run: Run, tmp_path: Path, mon
     module = types.ModuleType("app.ui.main")
     module.main = console  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "app.ui.main", module)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     assert (await run("--data-dir", str(tmp_path / "d"), "--broker", "stage:8080"))[0] == 7
     monkeypatch.setenv("CALLBOARD_DATA_DIR", str(tmp_path / "e"))
     assert (await run())[0] == 7
@@ -186,6 +187,22 @@ async def test_without_a_command_it_is_the_console(run: Run, tmp_path: Path, mon
         {"broker": "http://stage:8080", "data_dir": tmp_path / "d"},
         {"broker": None, "data_dir": tmp_path / "e"},
     ]
+
+
+@pytest.mark.parametrize("command", [(), ("demo",)])
+async def test_without_a_display_it_says_so_before_qt_would_abort(
+    command: tuple[str, ...], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("app.ui.main")
+    module.main = lambda **_: 7  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "app.ui.main", module)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+        monkeypatch.delenv(name, raising=False)
+    code, out, err = await run(*command, "--data-dir", str(tmp_path / "data"))
+    assert (code, out) == (2, "")
+    assert "There is no display here" in one_line(err)
+    assert not (tmp_path / "data").exists()
 
 
 # -- take and kick ---------------------------------------------------------------------------------------------
