@@ -115,7 +115,8 @@ class Theme:
 
     def style_sheet(self) -> str:
         """``resources/theme.qss`` with this theme's colours filled in."""
-        return Template(resource("theme.qss").read_text(encoding="utf-8")).substitute(self.colors)
+        sheet = Template(resource("theme.qss").read_text(encoding="utf-8"))
+        return sheet.substitute(self.colors, tick=resource("tick.png").as_posix())
 
     def apply(self, app: QApplication) -> None:
         """Dress the whole application; call before the first ``show()`` so that nothing flashes white."""
