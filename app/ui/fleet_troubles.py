@@ -8,8 +8,7 @@ from __future__ import annotations
 from app.contract import DesktopRow
 from app.models.fleet_states import AGENT_LATE_AFTER, is_on_its_way
 from app.models.store import Store
-
-Badges = list[tuple[str, str]]
+from app.ui.troubles import Badges, counted
 
 
 def agent_badges(store: Store) -> Badges:
@@ -17,8 +16,8 @@ def agent_badges(store: Store) -> Badges:
     if not store.live:
         return []
     fault, stale, stuck = agents_in_trouble(store, store.broker_now())
-    counted = (("fault", fault, "fault"), ("held", stuck, "stuck"), ("stale", stale, "stale"))
-    return [(token, f"{number} {word}") for token, number, word in counted if number][:2]  # as many as fit
+    found = (("fault", fault, "fault"), ("held", stuck, "stuck"), ("stale", stale, "stale"))
+    return [(token, counted(number, word)) for token, number, word in found if number][:2]  # as many as fit
 
 
 def agents_in_trouble(store: Store, now: float) -> tuple[int, int, int]:

@@ -171,8 +171,8 @@ class PlotBand(QWidget):
         row.setSpacing(0)
         self.plots = (
             Plot("Live streams", theme, (Curve("line", "text2"),)),
-            Plot("Sessions", theme, (Curve("sticks", "bar"), Curve("line", "text2"))),
-            Plot("Negotiations per second", theme, (Curve("sticks", "text2"), Curve("dots", "fault"))),
+            Plot("Sessions of streams", theme, (Curve("sticks", "bar"), Curve("line", "text2"))),
+            Plot("Negotiations/s", theme, (Curve("sticks", "text2"), Curve("dots", "fault"))),
             Plot("Slowest negotiation, ms", theme, (Curve("dots", "text2"),)),
         )
         for plot in self.plots:
@@ -227,7 +227,7 @@ def _ended(series: Plots) -> str:
     failed = series.failures.last
     if isnan(series.negotiations.last):
         return "–"
-    return f"{_whole(series.negotiations)} /s" + (f", {failed:.0f} failed" if failed > 0 else "")
+    return _whole(series.negotiations) + (f", {failed:.0f} failed" if failed > 0 else "")
 
 
 def _round_up(peak: float) -> float:

@@ -37,7 +37,12 @@ class Troubles:
     def fresh(self) -> Badges:
         """Count now."""
         fault, stale = self._count(self._store, self._store.broker_now())
-        return [(token, f"{number} {token}") for token, number in (("fault", fault), ("stale", stale)) if number]
+        return [(token, counted(number, token)) for token, number in (("fault", fault), ("stale", stale)) if number]
+
+
+def counted(number: int, word: str) -> str:
+    """``1 fault``, ``3 faults``, ``2 stale``: what a fault is can be counted, how a row is cannot."""
+    return f"{number} {word}s" if word == "fault" and number != 1 else f"{number} {word}"
 
 
 def streams_in_trouble(store: Store, now: float) -> tuple[int, int]:

@@ -598,7 +598,7 @@ class TestPlots:
         stage.streams.build_plots()
         stage.streams.toggle_plots()
         plot = stage.streams.plots.plots[2]
-        assert plot.value.text() == "3 /s, 1 failed"
+        assert plot.value.text() == "3, 1 failed"
         assert [list(part) for part in plot._items[0].getData()] == [[0.0, 0.0], [0.0, 3.0]]
         assert [list(part) for part in plot._items[1].getData()] == [[0.0], [1.0]]
 

@@ -8,7 +8,7 @@ from app.contract import Gone, StillSending
 from app.models.states import state_of_session, state_of_stream
 from app.models.store import Store
 from app.ui.shot_venue import Venue
-from app.ui.troubles import Troubles, sessions_in_trouble, streams_in_trouble
+from app.ui.troubles import Troubles, counted, sessions_in_trouble, streams_in_trouble
 
 
 def by_the_book(store: Store, now: float) -> dict[str, tuple[int, int]]:
@@ -60,5 +60,6 @@ def test_is_counted_once_a_second_and_hidden_while_not_live() -> None:
     for _ in range(5):
         assert troubles.badges() == [("fault", "1 fault"), ("stale", "2 stale")]
     assert len(calls) == 1
+    assert counted(2, "fault") == "2 faults"
     clock += 5.0
     assert troubles.badges() == []
