@@ -222,7 +222,7 @@ async def run_retake(context: Context, session_id: str) -> Done:
     held = preset is not None and preset.held_by == "console"
     new_id = await retake(client, row, preset.id if held and preset is not None else None)
     name = f"{plain(row.consumer_id)} ← {plain(row.stream_name)}"
-    return Done(f"Taken again: {name}", f"re-take {name}", lambda: client.stop_session(new_id))
+    return Done(f"Taken again: {name}", f"take {name} again", lambda: client.stop_session(new_id))
 
 
 async def retake(client: BrokerClient, row: SessionRow, preset_id: str | None, *, held: bool | None = None) -> str:
@@ -389,7 +389,7 @@ SESSION_VERBS = (
     ),
     Verb(
         name="retake",
-        label="Re-take",
+        label="Take again",
         kind="session",
         key="R",
         run=run_retake,

@@ -232,7 +232,7 @@ class TestTwoKinds:
     def test_a_key_of_the_other_kind_says_so(self, house: Stage) -> None:
         house.go_to(JOHN)
         house.key(Key.Key_R)
-        assert "Re-take: that is for sessions of streams" in house.said()
+        assert "Take again: that is for sessions of streams" in house.said()
         house.go_to(house.session("led-side").id)
         house.key(Key.Key_H)
         assert "Hibernate: that is for desktops" in house.said()

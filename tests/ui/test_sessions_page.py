@@ -1,4 +1,4 @@
-"""The Sessions page by key: kick with hold-back, re-take of what was just lost, groups."""
+"""The Sessions page by key: kick with hold-back, take again what was just lost, groups."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ class SessionsPage(BoardPage):
         """Keys for the foot, for the kind of row that is selected."""
         if self.kind_of_all(self.view.targets()) == "desktop":
             return "V view    Shift+V control    H hibernate / wake    Delete terminate    F4 log    T tags    F1 keys"
-        return "Delete kick    R re-take    Ctrl+Z undo    Enter details    Space mark    / filter    F1 keys"
+        return "Delete kick    R take again    Ctrl+Z undo    Enter details    Space mark    / filter    F1 keys"
 
     def empty_words(self) -> tuple[str, str]:
         """No session at all."""
