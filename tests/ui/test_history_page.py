@@ -304,6 +304,10 @@ class TestWords:
             id="1", at=NOW, operator="kim", verb="kick", object="s", result="cancelled", detail="cancelled: Esc"
         )
         assert result_text(row) == "cancelled: Esc"
+        row.result, row.detail = "no_answer", "Publisher did not respond within 5 seconds"
+        assert result_text(row) == "no answer: Publisher did not respond within 5 seconds"
+        row.detail = ""
+        assert result_text(row) == "no answer"
         assert session_of(row) == ""
 
     def test_rubbish_in_a_kept_row_is_no_session(self) -> None:

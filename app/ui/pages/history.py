@@ -135,7 +135,7 @@ class HistoryPage(Page):
         head.addSpacing(8)
         self.filter.setMinimumWidth(220)
         self.filter.setMaximumWidth(560)
-        head.addWidget(self.filter, 1)
+        head.addWidget(self.filter, 3)
         head.addStretch(1)
         head.addWidget(self.range)
         self.again_button = QPushButton("Take again   R")

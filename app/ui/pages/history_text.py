@@ -74,9 +74,9 @@ def summary(values: Mapping[str, Any]) -> str:
 
 def result_text(row: AuditRow) -> str:
     """How it ended; the broker's words where it did not end well."""
-    if row.detail.startswith(f"{row.result}: ") or not row.detail:
-        return plain(row.detail or row.result)
-    return plain(f"{row.result}: {row.detail}")
+    word = row.result.replace("_", " ")
+    detail = row.detail.removeprefix(f"{row.result}: ")
+    return plain(f"{word}: {detail}" if detail else word)
 
 
 def session_of(row: AuditRow | HistoryRow) -> str:
