@@ -260,6 +260,16 @@ class TestConfirm:
         assert panel.count.text() == "2 lose what they have:"
         assert all(label.textFormat() == Qt.TextFormat.PlainText for label in panel.findChildren(QLabel))
 
+    def test_what_is_lost_has_the_room_that_names_leave(self, desk: Desk) -> None:
+        lost = "the view of pit.desk's cue-player"
+        panel = ConfirmPanel(desk.context, "Force-terminate", (("kim", lost), ("stage.mgr", lost)), "Hold to terminate")
+        desk.show_panel(panel)
+        table = panel.findChild(LossTable)
+        assert table is not None
+        for column in range(2):
+            assert table.columnWidth(column) >= table.sizeHintForColumn(column)
+        assert table.columnWidth(0) + table.columnWidth(1) == table.viewport().width()
+
     def test_a_short_press_does_nothing(self, desk: Desk, qtbot: QtBot) -> None:
         panel = ConfirmPanel(desk.context, "Withdraw Cam 1", self.LOSSES, "Hold to withdraw")
         done: list[bool] = []
@@ -385,10 +395,13 @@ class TestChoosePreset:
     def test_follows_what_presets_carry(self, desk: Desk) -> None:
         panel, _ = self.open(desk)
         venue = desk.venue
-        again = session_row(77, venue.streams[1], "mon-conductor", "10.0.40.71", venue.store.broker_now() - 3)
-        venue.event("session.started", again.id, again)
+        for number, stream, seconds in ((77, 2, 3), (78, 1, 2)):
+            consumer = ("mon-conductor", "10.0.40.71") if number == 77 else ("wall-main", "10.0.40.50")
+            row = session_row(number, venue.streams[stream], *consumer, venue.store.broker_now() - seconds)
+            venue.event("session.started", row.id, row)
         lines = [panel.list.item(n).data(SECOND_ROLE) for n in range(panel.list.count())]
-        assert "replaces Cam 2 stage right and 1 more, there for 3 s" in lines
+        assert "replaces Cam 3 fly tower and 1 more, there for 3 s" in lines
+        assert lines[0] == "there already, for 2 s", "a take of what is there sends nothing"
 
     def test_without_presets_offers_to_make_one(self, qtbot: QtBot, tmp_path: Path) -> None:
         desk = Desk(tmp_path, venue=False)

@@ -29,9 +29,10 @@ class PresetList(QListWidget):
     picked = Signal(str)
     digits = True
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, stream_id: str = "") -> None:
         super().__init__()
         self.context = context
+        self.stream_id = stream_id
         self.setItemDelegate(TwoLineDelegate(context, self))
         self.setUniformItemSizes(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -59,7 +60,7 @@ class PresetList(QListWidget):
 
     def describe(self, preset: PresetRow) -> str:
         """The second line."""
-        return carries_text(self.context, preset)
+        return carries_text(self.context, preset, self.stream_id)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Digits choose at once; other letters go to nobody."""
@@ -94,7 +95,7 @@ class ChoosePreset(Panel):
         super().__init__(
             context, f"Take {name} to", subtitle="1–9 or Enter takes at once. Esc leaves everything as it is."
         )
-        self.list = PresetList(context)
+        self.list = PresetList(context, stream_id)
         self.empty = plain_label(
             "There is no preset yet. A preset names a consumer, its address and how a take treats it.",
             "hint",
@@ -153,12 +154,15 @@ def where_text(preset: PresetRow) -> str:
     return f"{plain(preset.consumer_id)} · {endpoint(preset.consumer_address, preset.consumer_port)} · {mode} · {kept}"
 
 
-def carries_text(context: Context, preset: PresetRow) -> str:
-    """What a preset carries now and what a take does to it."""
+def carries_text(context: Context, preset: PresetRow, stream_id: str = "") -> str:
+    """What a preset carries now and what a take of that stream does to it."""
     sessions: Sequence = context.store.carried_by(preset.id)
     if not sessions:
         return f"free · {endpoint(preset.consumer_address, preset.consumer_port)}"
     now = context.store.broker_now()
+    for one in sessions:
+        if one.stream_id == stream_id:
+            return f"there already, for {age_text(now - one.started_at)}"
     newest = sessions[-1]
     more = f" and {len(sessions) - 1} more" if len(sessions) > 1 else ""
     verb = "replaces" if preset.mode == "replace" else "adds to"

@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableWidget, QTableWidgetItem
 
 from app.models.wording import plain
 from app.ui.panel import HoldButton, Panel
-from app.ui.theme import plain_label
+from app.ui.theme import escape_tooltip, plain_label
 
 if TYPE_CHECKING:
     from app.ui.context import Context
 
 Losses = Sequence[tuple[str, str]]
+GAP = 16
 
 
 class LossTable(QTableWidget):
@@ -30,8 +32,8 @@ class LossTable(QTableWidget):
         self.setHorizontalHeaderLabels(list(heads))
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(22)
-        self.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.horizontalHeader().setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
+        self.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
+        self.horizontalHeader().setStretchLastSection(True)
         self.horizontalHeader().setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
@@ -41,7 +43,13 @@ class LossTable(QTableWidget):
         for row, pair in enumerate(losses):
             for column, text in enumerate(pair):
                 item = QTableWidgetItem(plain(text))
+                item.setToolTip(escape_tooltip(plain(text)))
                 self.setItem(row, column, item)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The first column takes what its names need, at most half: what is lost is told in more words."""
+        super().resizeEvent(event)
+        self.setColumnWidth(0, min(self.sizeHintForColumn(0) + GAP, self.viewport().width() // 2))
 
 
 class ConfirmPanel(Panel):
