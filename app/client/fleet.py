@@ -270,6 +270,10 @@ class FleetClient:
         """End every session of an agent."""
         await self._call("POST", f"{CONSOLE}/agents/{part(agent_id)}/terminate-all", timeout=ACT_TIMEOUT)
 
+    async def remove_agent(self, agent_id: str) -> None:
+        """Take an agent off the board that is offline for good; its sessions end with it. Refused while it is there."""
+        await self._call("DELETE", f"{CONSOLE}/agents/{part(agent_id)}", timeout=ACT_TIMEOUT)
+
     async def _set_agent(self, agent_id: str, status: str) -> None:
         await self._call("PATCH", f"{API}/agents/{part(agent_id)}", body={"status": status})
 

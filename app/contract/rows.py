@@ -47,7 +47,7 @@ class Gone(msgspec.Struct):
     """Change of every removal: why, in one word and in words."""
 
     reason: str
-    """``withdrawn``, ``expired``, ``stopped``, ``released``, ``deleted``, ``superseded``."""
+    """``withdrawn``, ``expired``, ``stopped``, ``released``, ``deleted``, ``removed``, ``superseded``."""
     text: str = ""
     by: str = ""
     """The operator, where one did it."""

@@ -27,6 +27,7 @@ BUTTONS = (
     ("undrain", "Undo drain   D", "primary"),
     ("hibernate_all", "Hibernate all", "plain"),
     ("terminate_all", "Terminate all…", "plain"),
+    ("remove_agent", "Remove…   Delete", "plain"),
 )
 
 
@@ -112,6 +113,8 @@ class DrainCard(QFrame):
         actions, drains = self.context.actions, is_draining(row, self.context.store)
         self.buttons["drain"].setVisible(not drains)
         self.buttons["undrain"].setVisible(drains)
+        self.buttons["hibernate_all"].setVisible(row.status != "offline")
+        self.buttons["remove_agent"].setVisible(row.status == "offline")
         for name, button in self.buttons.items():
             reason = actions.why_not(name, [row.id])
             if button.isEnabled() == bool(reason):

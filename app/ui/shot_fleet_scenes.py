@@ -101,7 +101,7 @@ def offline(studio: Studio) -> None:
     late = msgspec.structs.replace(rows["k8s-north"], last_heartbeat=NOW - 19)
     studio.venue.event("agent.changed", lost.id, lost)
     studio.venue.event("agent.changed", late.id, late)
-    studio.venue.event("agent.removed", "studio-b", Gone(reason="deleted", by="alex"), at=NOW - 20)
+    studio.venue.event("agent.removed", "studio-b", Gone(reason="removed", by="alex"), at=NOW - 20)
     studio.agents.view.select_id("rack-2")
     studio.agents.toggle_details()
     studio.wait(1.2)
@@ -126,6 +126,12 @@ def terminate_all(studio: Studio) -> None:
     """Who loses what when everything on a machine ends."""
     fleet(studio, drains=[drain_row()], agent="rack-2")
     studio.actions.press("terminate_all", ["rack-2"])
+
+
+def remove(studio: Studio) -> None:
+    """A machine is taken off the board that will not come back: who was on it."""
+    offline(studio)
+    studio.actions.press("remove_agent", ["rack-2"])
 
 
 def login_trouble(studio: Studio) -> None:
@@ -326,6 +332,7 @@ FLEET_SCENES: dict[str, tuple[Callable[[Studio], None], str]] = {
     "agents-stuck": (stuck, ""),
     "agents-offline": (offline, ""),
     "agents-terminate-all": (terminate_all, ""),
+    "agents-remove": (remove, ""),
     "agents-login": (login_trouble, ""),
     "agents-blackout": (draining, "blackout"),
     "agents-contrast": (stuck, "contrast"),

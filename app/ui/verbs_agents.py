@@ -1,4 +1,4 @@
-"""Verbs on agents: drain and its undo, hibernate or terminate what is still on one.
+"""Verbs on agents: drain and its undo, hibernate or terminate what is still on one, remove one that is gone for good.
 
 Declared through ``verbs.declare``. A drain is one reversible operation: ``D`` begins it and takes it back, for as long
 as it lasts (console rule 2, tier 0). Nothing is ever ended by a drain itself.
@@ -130,6 +130,24 @@ def all_losses(context: Context, ids: Sequence[str]) -> Losses:
     return [(plain(row.user), plain(row.template)) for agent_id in ids for row in still_on(context, agent_id)]
 
 
+def remove_applies(context: Context, agent_id: str) -> str:
+    """Only what is not connected; an agent that is would be on the board again at once."""
+    row = context.store.agents.get(agent_id)
+    if row is None:
+        return agent_applies(context, agent_id)
+    if row.status != "offline" or row.standbys:
+        return f"{plain(agent_id)} is connected; only an agent that is offline is removed"
+    return ""
+
+
+async def run_remove(context: Context, agent_id: str) -> Done:
+    """Take it off the board, and what is on it."""
+    count, name = len(still_on(context, agent_id)), plain(agent_id)
+    await context.connected.fleet.remove_agent(agent_id)
+    ended = f", and with it {sessions_text(count)} ended" if count else ""
+    return Done(f"{name} was removed{ended}")
+
+
 def drain_help(context: Context, ids: Sequence[str]) -> str:
     """The button of a drain that is under way says that it is its undo."""
     drain = context.store.drains.get(ids[0]) if len(ids) == 1 else None
@@ -204,5 +222,18 @@ AGENT_VERBS = (
         help="End every session on the agent",
         many=False,
         paced=True,
+    ),
+    Verb(
+        name="remove_agent",
+        label="Remove",
+        kind="agent",
+        key="Del",
+        tier=2,
+        run=run_remove,
+        applies=remove_applies,
+        object=agent_name,
+        before=agent_before,
+        losses=all_losses,
+        help="Take an offline agent off the board that will not come back; its sessions end",
     ),
 )

@@ -86,6 +86,7 @@ OPERATIONS = [
     ("GET", "/console/v1/desktops/x/thumbnail"),
     ("POST", "/console/v1/agents/x/hibernate-all"),
     ("POST", "/console/v1/agents/x/terminate-all"),
+    ("DELETE", "/console/v1/agents/x"),
 ]
 
 

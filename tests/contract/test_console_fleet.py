@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from app.contract import Gone
 from tests.fakes.streamspace import dialled
 from tests.fakes.vnc import VncServer
 from tests.fakes.vnc_desk import AGENT, Desk, DialingAgent, open_desk
@@ -115,6 +116,39 @@ async def test_looks_are_audited(desk: Desk) -> None:
         row = (await audit(desk, mode))[0]
         assert (row["operator"], row["object"], row["object_id"], row["result"]) == ("Ada", "desktop", session_id, "ok")
         assert "cbt_" not in json.dumps(row)
+
+
+async def test_an_agent_that_is_gone_for_good_is_removed_with_its_sessions(desk: Desk) -> None:
+    assert desk.server
+    fleet, key = desk.broker.broker.fleet, desk.broker.broker.logins.agent_keys.machine_key()
+    async with dialled(desk.broker.url, key, DialingAgent(desk.server.open, "sold")):
+        session_id = await desk.desktop(agent_id="sold")
+        status, body = await ask(desk, "DELETE", "agents/sold")
+        assert (status, body["code"]) == (409, "agent_connected")
+        assert "only an agent that is offline is removed" in body["detail"]
+    await desk.until(lambda: fleet.agents["sold"].status == "offline")
+    assert await ask(desk, "DELETE", "agents/sold") == (200, {"id": "sold", "ended": [session_id]})
+    assert desk.told("agent.removed")[-1] == Gone("removed", by="Ada")
+    async with desk.api("ada") as admin:
+        assert (await admin.get("/api/v1/agents/sold")).status_code == 404
+        ended = (await admin.get(f"/api/v1/sessions/{session_id}")).json()
+    assert (ended["state"], ended["status"]["message"]) == ("terminated", "Its agent 'sold' was removed")
+    status, body = await ask(desk, "DELETE", "agents/sold")
+    assert (status, body["code"]) == (404, "agent_not_found")
+    acts = await audit(desk, "remove")
+    assert [(act["operator"], act["object"], act["object_id"], act["result"]) for act in acts] == [
+        ("Ada", "agent", "sold", "agent_not_found"),
+        ("Ada", "agent", "sold", "ok"),
+        ("Ada", "agent", "sold", "agent_connected"),
+    ]
+    [left] = acts[1]["after"]["ended"]
+    assert (left["id"], left["user"]) == (session_id, fleet.desktops[session_id].user)
+    again = DialingAgent(desk.server.open, "sold", sessions=[{"session_id": session_id, "state": "running"}])
+    async with dialled(desk.broker.url, key, again):
+        [ack] = [message for message in again.heard if message["type"] == "register_ack"]
+        assert ack["stop"] == [session_id]
+    await desk.until(lambda: fleet.agents["sold"].status == "offline")
+    assert await ask(desk, "DELETE", "agents/sold") == (200, {"id": "sold", "ended": []})
 
 
 async def test_every_session_of_an_agent_sleeps_and_ends(desk: Desk, painter: Painter) -> None:

@@ -86,6 +86,9 @@ class ScriptedFleet:
     async def terminate_all(self, agent_id: str) -> None:
         self._note("terminate_all", agent_id)
 
+    async def remove_agent(self, agent_id: str) -> None:
+        self._note("remove_agent", agent_id)
+
     async def create_template(self, definition: dict[str, Any]) -> Template:
         self._note("create_template", definition)
         return Template("template-new", definition["name"], definition["display_name"])

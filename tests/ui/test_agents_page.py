@@ -216,6 +216,72 @@ class TestCard:
         assert "4 sessions of rack-2 end when rack-2 is back" in house.said()
 
 
+def lost(house: Stage, agent_id: str = "rack-2") -> None:
+    """An agent goes offline."""
+    gone = msgspec.structs.replace(house.store.agents[agent_id], status="offline", connection_id=None)
+    house.venue.event("agent.changed", agent_id, gone)
+    house.settle()
+
+
+class TestRemove:
+    def test_delete_lists_the_sessions_that_end_and_whose_they_are(self, house: Stage) -> None:
+        lost(house)
+        house.go_to("rack-2")
+        house.key(Key.Key_Delete)
+        panel = house.window.sheet.current
+        assert isinstance(panel, ConfirmPanel)
+        assert panel.title.text() == "Remove rack-2"
+        there = [(row.user, row.template) for row in house.store.desktops_on("rack-2").values()]
+        assert len(there) == 4
+        assert sorted(panel.losses) == sorted(there)
+        assert house.client.fleet.calls == []
+        panel.hold_button.fired.emit()
+        assert house.client.fleet.calls == [("remove_agent", "rack-2")]
+        assert "rack-2 was removed, and with it 4 sessions ended" in house.said()
+
+    def test_it_stays_struck_through_and_says_who_did_it(self, house: Stage) -> None:
+        lost(house)
+        house.venue.event("agent.removed", "rack-2", Gone("removed", by="Kim"))
+        house.settle()
+        ghost = house.store.ghost("agent", "rack-2")
+        assert ghost is not None
+        assert (ghost.word, ghost.cause) == ("removed", "removed by Kim")
+        assert house.actions.why_not("remove_agent", ["rack-2"]) == "rack-2 is gone: removed by Kim"
+
+    def test_what_is_connected_is_not_removed(self, house: Stage) -> None:
+        house.go_to("rack-2")
+        house.key(Key.Key_Delete)
+        assert house.window.sheet.current is None
+        words = "Remove: rack-2 is connected; only an agent that is offline is removed"
+        assert words in house.said()
+        assert house.client.fleet.calls == []
+
+    def test_a_refusal_is_told_in_the_brokers_words(self, house: Stage) -> None:
+        lost(house, "studio-b")
+        house.client.fleet.refusal = ApiError(409, "agent_connected", "Agent 'studio-b' is connected")
+        house.actions.press("remove_agent", ["studio-b"])
+        panel = house.window.sheet.current
+        assert isinstance(panel, ConfirmPanel)
+        assert panel.count.text() == "Nobody loses anything."
+        panel.hold_button.fired.emit()
+        assert "Remove studio-b: Agent 'studio-b' is connected" in house.said()
+
+    def test_the_card_offers_it_where_there_is_nothing_to_hibernate(self, house: Stage) -> None:
+        house.go_to("rack-2")
+        house.agents.toggle_details()
+        buttons = house.agents.card.buttons
+        assert (buttons["hibernate_all"].isVisible(), buttons["remove_agent"].isVisible()) == (True, False)
+        lost(house)
+        house.agents.refresh()
+        assert (buttons["hibernate_all"].isVisible(), buttons["remove_agent"].isVisible()) == (False, True)
+        buttons["remove_agent"].click()
+        assert isinstance(house.window.sheet.current, ConfirmPanel)
+
+    def test_the_key_map_tells_it(self, house: Stage) -> None:
+        (agents,) = [lines for title, lines in house.window.overlay.lines() if title == "On an agent"]
+        assert [key for key, words, _ in agents if words.startswith("Take an offline agent off")] == ["Delete"]
+
+
 class TestPage:
     def test_ctrl_3_brings_it_to_the_front(self, house: Stage) -> None:
         house.window.show_page("Streams")

@@ -29,6 +29,7 @@ from app.server.fleet.logs import Logs
 from app.server.fleet.outcomes import Outcomes
 from app.server.fleet.questions import Questions
 from app.server.fleet.reconcile import Reconciler
+from app.server.fleet.removal import Removal
 from app.server.fleet.roster import Roster
 from app.server.fleet.sessions import Sessions, SessionWanted
 from app.server.fleet.state import FleetState
@@ -94,6 +95,7 @@ class Fleet:
         reconciler = Reconciler(state, self._templates, clock)
         outcomes = Outcomes(state, clock)
         self._failover = Failover(state, self._templates, reconciler, clock=clock, monotonic=monotonic)
+        self._removal = Removal(state, self._forget, clock)
         self._templates.on_changed = self._roster.ask_programs
         self._roster.stale = reconciler.stale
         self._roster.reconcile = reconciler.settle
@@ -135,7 +137,7 @@ class Fleet:
 
     @property
     def agents(self) -> Mapping[str, AgentRow]:
-        """Every agent ever registered, by its id."""
+        """Every agent that registered and was not removed, by its id."""
         return MappingProxyType(self._state.agents)
 
     @property
@@ -211,6 +213,10 @@ class Fleet:
     async def undrain(self, agent_id: str, by: str) -> AgentRow:
         """See ``Drains.undo``."""
         return await self._drains.undo(agent_id, by)
+
+    async def remove_agent(self, agent_id: str, by: str) -> list[DesktopRow]:
+        """See ``Removal.remove``."""
+        return await self._removal.remove(agent_id, by)
 
     async def hibernate_all(self, agent_id: str, by: str) -> Bulk:
         """Hibernate every running session of an agent; does not wait for results. Raises ``NotFound``."""
@@ -370,6 +376,11 @@ class Fleet:
             except CallboardError as error:
                 bulk.refused[row.id] = error.message
         return bulk
+
+    def _forget(self, agent_id: str) -> None:
+        """An agent was removed: nobody waits for it, and nothing is offered in its name."""
+        self._failover.back(agent_id)
+        self._templates.offer(agent_id, None)
 
     def _offer(self, agent_id: str) -> None:
         """What ``attach`` agents publish may be started by its name, like a template."""

@@ -7,10 +7,8 @@ moves with every heartbeat is only in memory. Rows are replaced, never altered: 
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,10 +26,8 @@ from app.contract import (
 from app.errors import NotFound
 from app.server.events import EventLog
 from app.server.fleet.commands import Commands
+from app.server.fleet.turns import Turns
 from app.server.storage.fleet import OPEN_COMMANDS, Change, CommandRow, FleetRows, FleetStore, Put, Remove
-
-_LOCKED_AT_MOST = 60.0
-"""Seconds after which the lock of a change whose caller went away is free, whatever became of the commit."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +36,6 @@ class Edit:
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     commands: tuple[CommandRow, ...] = ()
-
-
-class _Turn:
-    """The lock of one row, while anybody wants it."""
-
-    __slots__ = ("lock", "users")
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0
 
 
 class FleetState:
@@ -70,8 +56,8 @@ class FleetState:
         """Called with a session's last row on an agent and its new one when it ended or moved."""
         self._slot: dict[str, str] = {}
         self._of_agent: dict[str, dict[str, None]] = {}
-        self._turns: dict[str, _Turn] = {}
         self._touched: set[str] = set()
+        self.turns = Turns(self._abandoned)
 
     def load(self, rows: FleetRows) -> None:
         """Take over what the database holds. Nobody is connected yet."""
@@ -143,7 +129,7 @@ class FleetState:
 
         Raises what ``decide`` raises, ``NotFound`` and ``Unavailable``.
         """
-        async with self._alone(session_id) as release:
+        async with self.turns.alone(session_id) as release:
             before = self.desktop(session_id)
             edit = decide(before)
             if edit is None:
@@ -174,7 +160,7 @@ class FleetState:
 
     async def purge(self, row: DesktopRow) -> None:
         """Forget a session that ended long ago, with its log and its open commands."""
-        async with self._alone(row.id) as release:
+        async with self.turns.alone(row.id) as release:
             commands = [self.commands.ended(each, "cancelled") for each in self.commands.of_session(row.id)]
 
             def apply() -> None:
@@ -187,7 +173,7 @@ class FleetState:
 
     async def keep_commands(self, session_id: str, commands: tuple[CommandRow, ...]) -> None:
         """Commands that begin or end without moving their session, or whose session is forgotten."""
-        async with self._alone(session_id) as release:
+        async with self.turns.alone(session_id) as release:
 
             def apply() -> None:
                 self.commands.apply(commands)
@@ -214,7 +200,7 @@ class FleetState:
 
     async def put_agent(self, row: AgentRow, apply: Callable[[], None]) -> None:
         """Make an agent's row durable, then ``apply``."""
-        async with self._alone(f"agent {row.id}") as release:
+        async with self.turns.alone(f"agent {row.id}") as release:
 
             def done() -> None:
                 apply()
@@ -254,16 +240,35 @@ class FleetState:
 
     async def keep_beats(self) -> None:
         """Write down when agents were heard last, all in one transaction; those being changed come next time."""
-        ids = [id for id in self._touched if f"agent {id}" not in self._turns]
+        ids = [id for id in self._touched if not self.turns.busy(f"agent {id}")]
         self._touched.difference_update(ids)
         if ids:
             await self.store.commit(*(Put("agent", self.agents[id]) for id in ids))
 
+    def forget_agent(
+        self, agent_id: str, ended: Iterable[DesktopRow], cancelled: Iterable[CommandRow], by: str
+    ) -> None:
+        """An agent was removed for good, and that is durable: so do its drain, its commands and its sessions end."""
+        self.commands.apply(cancelled)
+        gone = Gone("removed", by=by)
+        if self.drains.pop(agent_id, None) is not None:
+            self.events.publish("drain.ended", agent_id, gone)
+        del self.agents[agent_id]
+        self._touched.discard(agent_id)
+        for row in ended:
+            before = self.desktops[row.id]
+            self._set(row)
+            self._tell(row, before)
+        self._of_agent.pop(agent_id, None)
+        del self.used[agent_id]
+        self.events.publish("agent.removed", agent_id, gone)
+
     # Drains.
 
     async def put_drain(self, row: DrainRow) -> None:
-        """Begin a drain, or keep its progress."""
-        async with self._alone(f"drain {row.id}") as release:
+        """Begin a drain, or keep its progress. Raises ``NotFound`` (``agent_not_found``), ``Unavailable``."""
+        async with self.turns.alone(f"drain {row.id}") as release:
+            self.agent(row.id)
 
             def apply() -> None:
                 self.drains[row.id] = row
@@ -275,7 +280,9 @@ class FleetState:
 
     async def drop_drain(self, agent_id: str, by: str) -> None:
         """End a drain."""
-        async with self._alone(f"drain {agent_id}") as release:
+        async with self.turns.alone(f"drain {agent_id}") as release:
+            if agent_id not in self.agents:
+                return
 
             def apply() -> None:
                 if self.drains.pop(agent_id, None) is not None:
@@ -287,7 +294,7 @@ class FleetState:
 
     async def keep_drain(self, row: DrainRow) -> None:
         """Write down what ``move_drain`` told; nothing when the drain was undone meanwhile."""
-        async with self._alone(f"drain {row.id}") as release:
+        async with self.turns.alone(f"drain {row.id}") as release:
             if row.id in self.drains:
                 await self.store.commit(Put("drain", row), apply=release)
 
@@ -302,50 +309,10 @@ class FleetState:
     def _set_status(self, agent_id: str) -> None:
         self.set_agent(msgspec.structs.replace(self.agents[agent_id], updated_at=self.clock()))
 
-    @asynccontextmanager
-    async def _alone(self, key: str) -> AsyncIterator[Callable[[], None]]:
-        """Nobody else changes what ``key`` names meanwhile.
-
-        The answer frees it, for the moment when a change is applied: a caller that goes away earlier leaves it held.
-        """
-        turn = self._turns.setdefault(key, _Turn())
-        turn.users += 1
-        held = False
-
-        def release() -> None:
-            nonlocal held
-            if held:
-                held = False
-                turn.lock.release()
-                leave()
-
-        def leave() -> None:
-            turn.users -= 1
-            if not turn.users:
-                del self._turns[key]
-
-        try:
-            await turn.lock.acquire()
-        except BaseException:
-            leave()
-            raise
-        held = True
-        try:
-            yield release
-        except asyncio.CancelledError:
-            asyncio.get_running_loop().call_later(_LOCKED_AT_MOST, self._abandoned, key, release)
-            raise
-        except BaseException:
-            release()
-            raise
-        release()
-
-    def _abandoned(self, key: str, release: Callable[[], None]) -> None:
-        """The commit of a caller that went away has ended long ago, one way or the other."""
+    def _abandoned(self, key: str) -> None:
         row = self.desktops.get(key)
         if row is not None:
             self._recount(row)
-        release()
 
     def _claim(self, after: DesktopRow, commands: Iterable[CommandRow]) -> bool:
         """Take the slot that a change needs before waiting for the change."""

@@ -1,7 +1,8 @@
 """The Agents page: how each machine fares, what is still on it, and its drain.
 
 ``D`` drains, ``D`` again takes the drain back for as long as it lasts; the row says how it goes, the card on top of the
-details what holds it up and who is still there. Plots below the table show ten minutes of the current agent.
+details what holds it up and who is still there. ``Delete`` removes what is offline for good. Plots below the table show
+ten minutes of the current agent.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class AgentsPage(BoardPage):
 
     def hints(self) -> str:
         """Keys for the foot."""
-        return "D drain / undo drain    Enter who is on it    Space mark    / filter    F1 keys"
+        return "D drain / undo drain    Enter who is on it    Space mark    Delete remove    / filter    F1 keys"
 
     def empty_words(self) -> tuple[str, str]:
         """No agent at all."""

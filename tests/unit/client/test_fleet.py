@@ -66,6 +66,7 @@ ACTS: list[tuple[Callable[[FleetClient], Awaitable[Any]], str, dict[str, str], A
     (lambda f: f.undrain("gpu-1"), f"PATCH {A}/gpu-1", {}, {"status": "online"}),
     (lambda f: f.hibernate_all("gpu-1"), "POST /console/v1/agents/gpu-1/hibernate-all", {}, None),
     (lambda f: f.terminate_all("gpu-1"), "POST /console/v1/agents/gpu-1/terminate-all", {}, None),
+    (lambda f: f.remove_agent("gpu-1"), "DELETE /console/v1/agents/gpu-1", {}, None),
     (lambda f: f.kick_viewer("v1", "show"), "POST /console/v1/viewers/v1/kick", {}, {"reason": "show"}),
     (lambda f: f.kick_viewers("s1"), "POST /console/v1/desktops/s1/kick-viewers", {}, {"reason": ""}),
     (lambda f: f.delete_template("xterm"), "DELETE /api/v1/templates/xterm", {}, None),

@@ -29,6 +29,7 @@ STATUS = {
 
 FLEET_STATUS = {
     "agent_not_found": 404,
+    "agent_connected": 409,
     "session_not_found": 404,
     "session_not_running": 409,
     "session_terminating": 409,

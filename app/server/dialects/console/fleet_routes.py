@@ -61,6 +61,13 @@ class BulkDone(BaseModel):
     refused: dict[str, str]
 
 
+class AgentRemoved(BaseModel):
+    """The agent that is gone, and the sessions that ended with it."""
+
+    id: str
+    ended: list[str]
+
+
 class FleetOperations:
     """One method per operation."""
 
@@ -88,6 +95,8 @@ class FleetOperations:
         for name, operation in (("hibernate-all", self.hibernate_all), ("terminate-all", self.terminate_all)):
             add(f"/agents/{{agent_id}}/{name}", operation, methods=["POST"], tags=tags, response_model=BulkDone,
                 responses=missing)  # fmt: skip
+        add("/agents/{agent_id}", self.remove, methods=["DELETE"], tags=tags, response_model=AgentRemoved,
+            responses=missing | _problem(409, "It is connected."))  # fmt: skip
         return router
 
     async def kick(self, request: Request, viewer_id: str, body: KickWanted | None = None) -> Response:
@@ -143,6 +152,19 @@ class FleetOperations:
             bulk = await self._services.fleet.terminate_all(agent_id, operator)
             act.after = {"done": bulk.done, "refused": bulk.refused}
         return answer({"done": bulk.done, "refused": bulk.refused})
+
+    async def remove(self, request: Request, agent_id: str) -> Response:
+        """Take an agent off the board that is offline for good; its sessions end with it.
+
+        Should it come back it registers as a new one, and is told to stop what it still holds.
+        """
+        operator, fleet = operator_name(request.scope) or NOBODY, self._services.fleet
+        async with self._act(request, "remove", "agent", agent_id) as act:
+            agent = fleet.agent(agent_id)
+            act.before = {"platform": agent.platform, "status": agent.status, "last_heartbeat": agent.last_heartbeat}
+            ended = await fleet.remove_agent(agent_id, operator)
+            act.after = {"ended": [{"id": row.id, "user": row.user, "template": row.template} for row in ended]}
+        return answer({"id": agent_id, "ended": [row.id for row in ended]})
 
     def _act(self, request: Request, verb: str, object: str, object_id: str) -> Act:
         return self._services.audit.act(operator_name(request.scope) or NOBODY, verb, object, object_id)
