@@ -98,6 +98,7 @@ class Storm:
         self.faults: Counter[str] = Counter()
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
         self.viewers: dict[str, ClientConnection] = {}
+        self._log = (folder / "agents.log").open("ab")
         port, nats = free_ports(2)
         limits = {f"CALLBOARD_LIMIT_{name}": "1000000" for name in ("LOGIN", "CREATE", "OTHER")}
         options = (f"--port={port}", f"--nats-port={nats}", "--local-agent=off", "--log-level=warning")
@@ -133,6 +134,7 @@ class Storm:
         for process in self.programs():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        self._log.close()
 
     def start_agent(self, agent_id: str) -> None:
         """An agent on a state folder of its own, which is the same each time."""
@@ -143,7 +145,7 @@ class Storm:
             cwd=ROOT,
             env=os.environ | {"CALLBOARD_AGENT_KEY": KEY},
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=self._log,
         )
 
     # -- what is asked of it ---------------------------------------------------------------------------------------
@@ -260,7 +262,9 @@ class Storm:
         try:
             await eventually(calm, SETTLES_WITHIN)
         except TimeoutError:
-            raise AssertionError(f"it does not settle: {json.dumps(list(rows.values()))}") from None
+            said = (self.folder / "agents.log").read_text("utf-8", "replace")[-4000:]
+            words = f"it does not settle: {json.dumps(list(rows.values()))}\n{self.broker.tail}\n{said}"
+            raise AssertionError(words) from None
         return rows
 
     async def check(self) -> None:

@@ -159,7 +159,7 @@ async def test_a_publisher_that_does_not_listen_is_a_502_at_once(house: House) -
     async with house.unharmed():
         began = time.monotonic()
         answer = await camera.request()
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 4.0, "it waited for an answer"
         words = "NATS request failed: nats: no responders available for request"
         assert (answer.status_code, answer.json()) == (502, {"detail": words})
         assert await outcome(house, camera) == ("no_responders", words)

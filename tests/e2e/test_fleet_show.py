@@ -86,10 +86,10 @@ async def begun_from_the_panel(house: House, desks: Desks) -> str:
     panel.form.fields["user"].set_text("admin")
     panel.home.setChecked(False)
     panel.submit()
+    await house.until(lambda: any(toast.startswith(f"admin ← {TEMPLATE} begins on") for toast in house.toasts))
     (session_id,) = await house.until(lambda: list(desks.store.desktops))
     await desks.state(session_id, "running")
     await house.until(lambda: house.console.window.sheet.current is None)
-    assert any(toast.startswith(f"admin ← {TEMPLATE} begins on") for toast in house.toasts)
     await house.show("Sessions", session_id)
     await house.row_says(session_id, state="LIVE", what=TEMPLATE)
     return session_id

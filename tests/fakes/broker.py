@@ -28,8 +28,8 @@ from app.config import ServeConfig
 from app.server.main import Broker
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_WITHIN = 30.0
-ENDED_WITHIN = 15.0
+READY_WITHIN = 60.0
+ENDED_WITHIN = 30.0
 
 
 def serve_config(data_dir: Path, **settings: Any) -> ServeConfig:
@@ -95,7 +95,7 @@ class BrokerProcess:
         self.launch()
         text = self.read_line()
         if not text:
-            raise RuntimeError(f"the broker ended with {self.wait()}: {''.join(self.log)}")
+            raise RuntimeError(f"the broker ended with {self.wait()}: {self.tail}")
         self.line = json.loads(text)
         return self
 
@@ -124,7 +124,15 @@ class BrokerProcess:
 
     def read_line(self, timeout: float = READY_WITHIN) -> str:
         """The next line of standard output; empty at its end."""
-        return self._lines.get(timeout=timeout)
+        try:
+            return self._lines.get(timeout=timeout)
+        except queue.Empty:
+            raise TimeoutError(f"the broker said nothing in {timeout:g} s; its log: {self.tail}") from None
+
+    @property
+    def tail(self) -> str:
+        """The end of what it wrote to standard error."""
+        return "".join(self.log[-60:])
 
     @property
     def url(self) -> str:
@@ -158,7 +166,10 @@ class BrokerProcess:
 
     def wait(self, timeout: float = ENDED_WITHIN) -> int:
         """Its exit status, with everything it wrote in ``log``."""
-        code = self.process.wait(timeout)
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"the broker did not end in {timeout:g} s; its log: {self.tail}") from None
         for reader in self._readers:
             reader.join(5.0)
         return code

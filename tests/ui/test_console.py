@@ -71,7 +71,7 @@ async def a_console(folder: Path, broker: str | None = None, *, demo: bool = Fal
     app = QApplication.instance()
     assert isinstance(app, QApplication)
     settings = Settings(folder / "console.ini")
-    settings.set("hold_back_seconds", 0.3)
+    settings.set("hold_back_seconds", 1.0)
     settings.set("window/plots_open", False)
     console = Console(app, settings, folder / "data", PORTS, demo=demo)
     console.show()
