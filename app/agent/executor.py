@@ -29,6 +29,7 @@ GRACE_LIMIT = 40.0
 """A broker waits 60 s for the end of a stop; longer graces than this are cut."""
 OCCUPIES = frozenset({"starting", "running", "stopping"})
 """States in which a session takes one of the agent's places; a hibernated one frees its own."""
+LEAVES = ("stop_session", "hibernate_session")
 
 Finished = Callable[[Command, CommandResult], None]
 
@@ -43,6 +44,8 @@ class Executor:
         self._finished = finished
         self._queues: dict[str, deque[Command | int]] = {}
         """Commands, and generations of sessions that are stale."""
+        self._last: dict[str, Command | int] = {}
+        """The last of each, until all of it is done."""
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._beginning: set[str] = set()
         self._waiting = 0
@@ -78,6 +81,7 @@ class Executor:
 
     def _enqueue(self, session_id: str, entry: Command | int) -> None:
         self._queues.setdefault(session_id, deque()).append(entry)
+        self._last[session_id] = entry
         self._waiting += 1
         if session_id not in self._workers:
             worker = asyncio.get_running_loop().create_task(self._work(session_id), name=f"session {session_id}")
@@ -87,6 +91,7 @@ class Executor:
     def _forget(self, session_id: str, worker: asyncio.Task[Any] | None) -> None:
         if self._workers.get(session_id) is worker:
             del self._workers[session_id]
+            self._last.pop(session_id, None)
 
     async def _work(self, session_id: str) -> None:
         """Everything that one session has waiting."""
@@ -125,10 +130,10 @@ class Executor:
             raise AgentFailure("this session was begun anew since", FailureCode.NO_SESSION)
         match command.command_type:
             case "start_session":
-                with self._place(session_id):
+                with await self._place(session_id):
                     return await self._platform.run(session_id, data, generation_of(command))
             case "wake_session":
-                with self._place(session_id):
+                with await self._place(session_id):
                     return await self._platform.wake(session_id, data, generation_of(command))
             case "hibernate_session":
                 return await self._platform.hibernate(session_id)
@@ -149,12 +154,24 @@ class Executor:
         """Of the session that is here; 0 without one."""
         return next((one.generation for one in self._platform.held() if one.session_id == session_id), 0)
 
-    def _place(self, session_id: str) -> Place:
-        """One of the agent's places, for as long as a session begins; afterwards the session itself holds it."""
-        taken = {held.session_id for held in self._platform.held() if held.state in OCCUPIES} | self._beginning
-        if session_id not in taken and len(taken) >= self._max_sessions:
-            raise AgentFailure(f"all {self._max_sessions} places of this agent are taken", FailureCode.CAPACITY)
-        return Place(self._beginning, session_id)
+    async def _place(self, session_id: str) -> Place:
+        """One of the agent's places, for as long as a session begins; afterwards the session itself holds it.
+
+        A broker counts a session that it ended by force no more, so who comes next may come before that one has gone.
+        """
+        while True:
+            taken = {held.session_id for held in self._platform.held() if held.state in OCCUPIES} | self._beginning
+            if session_id in taken or len(taken) < self._max_sessions:
+                return Place(self._beginning, session_id)
+            leaving = [self._workers[one] for one in taken if self._leaves(one)]
+            if not leaving:
+                raise AgentFailure(f"all {self._max_sessions} places of this agent are taken", FailureCode.CAPACITY)
+            await asyncio.wait(leaving, return_when=asyncio.FIRST_COMPLETED)
+
+    def _leaves(self, session_id: str) -> bool:
+        """Whether the last thing that a session has to do, or does now, frees its place."""
+        last = self._last.get(session_id)
+        return isinstance(last, int) or (last is not None and last.command_type in LEAVES)
 
     async def _end(self, session_id: str, generation: int) -> None:
         if self._generation_here(session_id) > generation:

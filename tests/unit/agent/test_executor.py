@@ -136,6 +136,24 @@ async def test_places_count_what_begins_and_not_what_sleeps() -> None:
     assert (await rig.result(rig.submit("wake"))).status == "completed"
 
 
+@pytest.mark.parametrize("kind", ["stop", "hibernate", "stale"])
+async def test_who_comes_while_somebody_leaves_gets_that_place(kind: str) -> None:
+    rig = Rig(places=1)
+    await rig.result(rig.submit("start", generation=1))
+    rig.hand.gates["s1"] = asyncio.Event()
+    if kind == "stale":
+        rig.executor.end_stale("s1", 1)
+    else:
+        rig.submit(kind)
+    coming, too_many = rig.submit("start", "s2"), rig.submit("start", "s3")
+    await until(lambda: len(rig.hand.calls) == 2)
+    assert rig.hand.calls[1][1] == "s1"
+    assert coming not in rig.results
+    rig.hand.gates["s1"].set()
+    results = [await rig.result(one) for one in (coming, too_many)]
+    assert sorted(one.status for one in results) == ["completed", "failed"]
+
+
 async def test_what_a_stop_says_is_passed_on() -> None:
     rig = Rig()
     await rig.result(rig.submit("stop", graceful=False, timeout="0s", delete_home=True))
