@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 EVERY = 5.0
 KEPT = 200
-"""Pictures in memory: 320 by 180 pixels are 230 kB each."""
-WIDTH = 320
+KEPT_BYTES = 48 * 2**20
+"""Pictures in memory, and what they may come to: 320 by 180 pixels are 230 kB each, 640 by 360 four times that."""
+SMALL, LARGE = 320, 640
+"""The two widths that are asked for, so that consoles share what the broker keeps."""
+ENOUGH = 1.15
+"""By how much the small one may be blown up."""
 
 
 @dataclass(slots=True)
@@ -40,10 +44,18 @@ class Shot:
 class Thumbnails:
     """See the module's docstring. ``changed`` is told the session whose picture is new."""
 
-    def __init__(self, context: Context, wanted: Callable[[], Sequence[str]], changed: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        wanted: Callable[[], Sequence[str]],
+        changed: Callable[[str], None],
+        width: Callable[[], int] = lambda: SMALL,
+    ) -> None:
         self._context = context
         self._wanted = wanted
         self._changed = changed
+        self._width = width
+        self._bytes = 0
         self._shots: OrderedDict[str, Shot] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -69,10 +81,12 @@ class Thumbnails:
 
     def keep(self, session_id: str, image: QImage) -> Shot:
         """Show this picture from now on."""
+        old = self._shots.get(session_id)
+        self._bytes += image.sizeInBytes() - (old.image.sizeInBytes() if old is not None else 0)
         shot = self._shots[session_id] = Shot(image, at=time.monotonic())
         self._shots.move_to_end(session_id)
-        while len(self._shots) > KEPT:
-            self._shots.popitem(last=False)
+        while len(self._shots) > KEPT or (self._bytes > KEPT_BYTES and len(self._shots) > 1):
+            self._bytes -= self._shots.popitem(last=False)[1].image.sizeInBytes()
         return shot
 
     async def run(self) -> None:
@@ -100,7 +114,8 @@ class Thumbnails:
         try:
             if client is None:
                 raise CallboardError("no broker is connected")
-            image = jpeg(await client.fleet.thumbnail(session_id, WIDTH))
+            width = SMALL if self._width() <= SMALL * ENOUGH else LARGE
+            image = jpeg(await client.fleet.thumbnail(session_id, width))
             if image.isNull():
                 raise CallboardError("the picture could not be read")
         except CallboardError as error:

@@ -27,6 +27,8 @@ from app.models.states import State
 from app.ui.theme import Theme
 
 NARROWEST = 260
+WIDEST = 600
+"""Of one tile: few desktops get large tiles, but no larger than that."""
 SHAPE = 9 / 16
 FOOT = 40
 GAP = 12
@@ -66,6 +68,8 @@ class TileGrid(QAbstractScrollArea):
         self._theme = theme
         self._tile = tile
         self._pressed = ""
+        self._columns = 1
+        self._size = QSize(NARROWEST, round(NARROWEST * SHAPE))
         self.verticalScrollBar().valueChanged.connect(lambda _: self.seen_changed.emit())
 
     # -- what it shows -----------------------------------------------------------------------------------------
@@ -95,15 +99,29 @@ class TileGrid(QAbstractScrollArea):
 
     # -- geometry ----------------------------------------------------------------------------------------------
 
-    @property
-    def _columns(self) -> int:
-        return max(1, (self.viewport().width() - GAP) // (NARROWEST + GAP))
+    def _fitting(self) -> int:
+        """As few columns as show every tile without scrolling, so that each is as large as it can be; else many."""
+        room = self.viewport().size()
+        most = max(1, (room.width() - GAP) // (NARROWEST + GAP))
+        for columns in range(1, most):
+            size = self._size_in(columns)
+            if size.width() <= WIDEST and self._height(columns, size) <= room.height():
+                return columns
+        return most
+
+    def _size_in(self, columns: int) -> QSize:
+        """Of one picture: tiles share the width."""
+        width = (self.viewport().width() - GAP) // columns - GAP
+        return QSize(width, round(width * SHAPE))
+
+    def _height(self, columns: int, size: QSize) -> int:
+        """Of everything."""
+        return GAP + -(-len(self.ids) // columns) * (size.height() + FOOT + GAP)
 
     @property
-    def _size(self) -> QSize:
-        """Of one picture: tiles share the width."""
-        width = (self.viewport().width() - GAP) // self._columns - GAP
-        return QSize(width, round(width * SHAPE))
+    def picture_width(self) -> int:
+        """Pixels of the screen that one picture is wide."""
+        return round(self._size.width() * self.devicePixelRatioF())
 
     def _rect(self, number: int) -> QRect:
         row, column = divmod(number, self._columns)
@@ -116,12 +134,12 @@ class TileGrid(QAbstractScrollArea):
         return next((one for number, one in enumerate(self.ids) if self._rect(number).contains(point)), "")
 
     def _measure(self) -> None:
-        rows = -(-len(self.ids) // self._columns)
-        height = self._size.height()
-        whole = GAP + rows * (height + FOOT + GAP)
+        self._columns = self._fitting()
+        size = self._size = self._size_in(self._columns)
+        whole = self._height(self._columns, size)
         bar = self.verticalScrollBar()
         bar.setPageStep(self.viewport().height())
-        bar.setSingleStep(height // 2)
+        bar.setSingleStep(size.height() // 2)
         bar.setRange(0, max(0, whole - self.viewport().height()))
 
     def resizeEvent(self, event: QResizeEvent) -> None:

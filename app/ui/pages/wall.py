@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
 from app.contract import DesktopRow
 from app.models.filter import Field, Query, QueryError, parse
 from app.models.fleet_states import state_of_desktop
-from app.models.states import LIVE
+from app.models.states import FAULT, LIVE, STALE
 from app.models.wording import age_text, natural, plain
 from app.ui.filter_box import FilterBox
 from app.ui.page import Page
@@ -71,7 +71,7 @@ class WallPage(Page):
         self.filter = FilterBox()
         self.grid = TileGrid(lambda: self.context.theme, self._tile)
         self.empty = plain_label("", "hint")
-        self.thumbnails = Thumbnails(context, self._wanted, self.grid.update_tile)
+        self.thumbnails = Thumbnails(context, self._wanted, self.grid.update_tile, lambda: self.grid.picture_width)
         self._query = Query()
         self._front = False
         self._build()
@@ -185,7 +185,8 @@ class WallPage(Page):
         state = state_of_desktop(row, store, store.broker_now())
         shot = self.thumbnails.of(session_id)
         runs = row.state == "running" and state.word is LIVE
-        note = "" if runs else plain(state.reason or state.text)
+        trouble = state.word in (FAULT, STALE)
+        note = "" if runs else plain((state.reason if trouble else "") or state.text)
         if runs and shot is not None and shot.trouble:
             note = plain(shot.trouble)
         elif runs and (shot is None or shot.image.isNull()):
