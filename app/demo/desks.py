@@ -63,7 +63,7 @@ while :; do
   for name in 'Lead vocal' 'Choir L' 'Choir R' 'Kick' 'Snare' 'Bass' 'Keys' 'Playback L' 'Playback R' 'Ambience'; do
     seed=$(((seed * 1103515245 + 12345) & 2147483647)); level=$((seed / 65536 % 34 + 4)); colour=32
     [ $level -gt 30 ] && colour=33; [ $level -gt 36 ] && colour=31
-    printf '  %-10s \\033[%dm%-38.*s\\033[0m %3d dB\\n' "$name" $colour $level "$full" $((level - 40))
+    printf '  %-10s \\033[%dm%-30.*s\\033[0m %3d dB\\n' "$name" $colour $((level * 4 / 5)) "$full" $((level - 40))
   done
   sleep 0.5
 done
