@@ -165,7 +165,8 @@ async def churn(house: House, times: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_consoles_that_join_at_any_moment_see_the_same(house: House) -> None:
+async def test_consoles_that_join_at_any_moment_see_the_same(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "SNAPSHOT_AGE", 60.0)
     readers = []
     for _ in range(30):
         readers.append(Reader(house))
@@ -294,7 +295,7 @@ async def test_a_thousand_at_once_share_snapshots_and_take_turns(house: House) -
     readers = [Counting(house) for _ in range(1000)]
     async with asyncio.timeout(60):
         for reader in readers:
-            await reader.until(lambda reader=reader: reader.numbers.whole)  # type: ignore[misc]
+            await reader.until(lambda reader=reader: reader.numbers.whole, 60.0)  # type: ignore[misc]
     assert most <= feed.SENDING
     assert house.snapshots < 60
     for reader in readers:
