@@ -297,7 +297,7 @@ async def test_a_thousand_at_once_share_snapshots_and_take_turns(house: House) -
         for reader in readers:
             await reader.until(lambda reader=reader: reader.numbers.whole, 60.0)  # type: ignore[misc]
     assert most <= feed.SENDING
-    assert house.snapshots < 60
+    assert house.snapshots < 150, "a snapshot is shared for half a second, however many a machine sends in that"
     for reader in readers:
         await reader.close()
 
