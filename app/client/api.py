@@ -105,9 +105,10 @@ class BrokerClient(Calls):
         """Give a session a fresh TTL."""
         await self.call("POST", f"/streams/sessions/{part(session_id)}/heartbeat")
 
-    async def stop_session(self, session_id: str) -> None:
-        """End a session (kick)."""
-        await self.call("DELETE", f"/streams/sessions/{part(session_id)}")
+    async def stop_session(self, session_id: str, replaced_by: str = "") -> None:
+        """End a session: kick it or, with ``replaced_by``, say which session has its place."""
+        headers = {"X-Callboard-Replaced-By": part(replaced_by)} if replaced_by else None
+        await self.call("DELETE", f"/streams/sessions/{part(session_id)}", headers=headers)
 
     # -- the console's own API ---------------------------------------------------------------------------------
 

@@ -171,10 +171,11 @@ class Calls:
         *,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout: float = CALL_TIMEOUT,
     ) -> bytes:
         """Send one request; the body of a 2xx answer, or ``ApiError``."""
-        answer = await self.send(method, path, body=body, query=query, timeout=timeout)
+        answer = await self.send(method, path, body=body, query=query, headers=headers, timeout=timeout)
         if 200 <= answer.status < 300:
             return answer.body
         raise self.refusal(answer)
@@ -186,6 +187,7 @@ class Calls:
         *,
         body: Mapping[str, Any] | None = None,
         query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout: float = CALL_TIMEOUT,
     ) -> Answer:
         """The answer to one request, whatever its status; ``ApiError`` with status 0 when no answer came."""
@@ -195,17 +197,15 @@ class Calls:
         http = self._http
         if http is None:
             raise ApiError(0, "closed", "The client was closed.")
-        headers = self._headers()
+        sent = {**self._headers(), **(headers or {})}
         content = None
         if body is not None:
             content = msgspec.json.encode(body)
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
         params = {key: value for key, value in (query or {}).items() if value is not None}
         try:
             async with asyncio.timeout(timeout):
-                answer = await http.request(
-                    method, path, content=content, params=params, headers=headers, timeout=timeout
-                )
+                answer = await http.request(method, path, content=content, params=params, headers=sent, timeout=timeout)
         except (TimeoutError, httpx.TimeoutException) as error:
             text = f"The broker at {self.base_url} did not answer within {timeout:g} s."
             raise ApiError(0, "timeout", text) from error

@@ -5,24 +5,32 @@ acts through ``BrokerClient`` alone; nothing of Qt.
 
 A destination shows one picture: taking B for a ``replace`` preset negotiates B first, and only when the offer is
 there ends A, that is whatever its consumer has by then; if B fails, A stays and the result says so. Of two such takes
-that overlap the later press wins. Taking what is already taken sends nothing and says since when. A preset that is
+that overlap the later press wins. Those of two consoles know nothing of each other's presses: each waits until the
+board shows its own session, and with it whatever began before; then the one that began later stays, and whoever sees
+both ends the other. Taking what is already taken sends nothing and says since when. A preset that is
 ``held_by`` the console gets its hold right after the offer.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from app.client.api import ApiError, BrokerClient
-from app.client.destination import consumer_of
+from app.client.destination import Destination, consumer_of, is_later
 from app.client.shapes import Offer
 from app.contract import SESSION_TTL, HoldRow, PresetRow, SessionRow, StreamRow
 
 TakeOutcome = Literal["taken", "already", "rejected", "no_answer", "gone", "failed"]
 """taken: there is an offer · already: nothing was sent · rejected: 502 · no_answer: 504 · gone: 404 · failed: the rest."""
+
+
+Standing = Literal["shown", "gone", "late"]
+"""A session just begun: the board shows it · it has gone again already · the board has not come that far in time."""
+Settled = Callable[[str], Awaitable[Standing]]
+"""Waits until the view shows that session."""
 
 
 class TakeView(Protocol):
@@ -107,14 +115,19 @@ def _held_for(view: TakeView) -> dict[str, str | None]:
     return {hold.session_id: hold.preset_id for hold in view.holds.values()}
 
 
-async def take(client: BrokerClient, view: TakeView, stream_id: str, preset: PresetRow) -> TakeResult:
-    """Take a stream to a preset's consumer. Raises nothing for what a broker or publisher may answer."""
+async def take(
+    client: BrokerClient, view: TakeView, stream_id: str, preset: PresetRow, settled: Settled | None = None
+) -> TakeResult:
+    """Take a stream to a preset's consumer. Raises nothing for what a broker or publisher may answer.
+
+    Without ``settled`` the view is taken as it is: good for one console alone.
+    """
     began = time.monotonic()
     for session in carried(view, preset):
         if session.stream_id == stream_id:
             return _already(session, preset, _leaving(view, preset, session.id))
-    with client.destinations.at(consumer_of(preset)) as destination:
-        press = destination.press()
+    with client.destinations.at(consumer_of(preset), stream_id) as destination:
+        press, before = destination.press(), frozenset(view.sessions)
         try:
             offer = await client.request(
                 stream_id,
@@ -125,36 +138,141 @@ async def take(client: BrokerClient, view: TakeView, stream_id: str, preset: Pre
             )
         except ApiError as error:
             return _failed(error, _name(view, stream_id), stream_id, preset, _leaving(view, preset), _since(began))
-        session = _session(offer, view, preset)
-        leaving = _leaving(view, preset, session.id)
-        if preset.mode == "replace":
-            winner = destination.winner_over(press)
-            if winner is not None:
-                return await _overtaken(client, session, winner, preset, _since(began))
-            if destination.newest is not None and destination.newest.id not in view.sessions:
-                leaving = (*leaving, destination.newest)
-            destination.won(press, session)
+        attempt = _Take(client, view, preset, destination, press, _session(offer, view, preset), before, began)
+        return await attempt.put_up(offer, settled)
+
+
+class _Take:
+    """A take whose offer is there: it stays and the rest goes, or it is given back."""
+
+    def __init__(
+        self,
+        client: BrokerClient,
+        view: TakeView,
+        preset: PresetRow,
+        destination: Destination,
+        press: int,
+        session: SessionRow,
+        before: frozenset[str],
+        began: float,
+    ) -> None:
+        self._client = client
+        self._view = view
+        self._preset = preset
+        self._destination = destination
+        self._press = press
+        self._session = session
+        self._before = before
+        self._began = began
+        self._unseen: tuple[SessionRow, ...] = ()
+        """What this console put there last, where the board does not show it yet."""
+
+    async def put_up(self, offer: Offer, settled: Settled | None) -> TakeResult:
+        """Hold it, find out who else is there, and end those."""
+        session, preset, replaces = self._session, self._preset, self._preset.mode == "replace"
+        newest = self._destination.newest
+        if replaces:
+            if (winner := self._destination.winner_over(self._press)) is not None:
+                return await self._overtaken(winner)
+            if newest is not None and newest.id not in self._view.sessions:
+                self._unseen = (newest,)
+            self._destination.won(self._press, session)
+        hold, hold_error, gone = None, "", None
         try:
-            hold, hold_error = await _hold(client, offer.session_id, preset)
+            hold, hold_error = await _hold(self._client, offer.session_id, preset)
         except ApiError as error:
-            winner = destination.winner_over(press)
-            if winner is not None:
-                return await _overtaken(client, session, winner, preset, _since(began))
-            return _failed(error, offer.stream_name, stream_id, preset, leaving, _since(began))
-        replaced, not_ended = await _end(client, leaving)
-    return TakeResult(
-        outcome="taken",
-        text=_words(offer, preset, hold_error, replaced, not_ended),
-        stream_id=stream_id,
-        preset=preset,
-        offer=offer,
-        hold=hold,
-        hold_error=hold_error,
-        replaced=replaced,
-        not_ended=not_ended,
-        status=201,
-        milliseconds=_since(began),
-    )
+            gone = error
+        standing = await settled(session.id) if replaces and settled is not None else None
+        if (winner := self._winner(standing, gone)) is not None:
+            return await self._overtaken(winner)
+        leaving = self._leaving()
+        if gone is not None:
+            return _failed(gone, offer.stream_name, session.stream_id, preset, leaving, _since(self._began))
+        words = _words_for(self._view, leaving, self._client.operator)
+        replaced, not_ended = await _end(self._client, leaving, session.id)
+        return TakeResult(
+            outcome="taken",
+            text=_words(offer, preset, hold_error, [words[one.id] for one in replaced], not_ended),
+            stream_id=session.stream_id,
+            preset=preset,
+            offer=offer,
+            hold=hold,
+            hold_error=hold_error,
+            replaced=replaced,
+            not_ended=not_ended,
+            status=201,
+            milliseconds=_since(self._began),
+        )
+
+    def _winner(self, standing: Standing | None, gone: ApiError | None) -> SessionRow | None:
+        """Which session has the place that this one was to have."""
+        if self._preset.mode != "replace":
+            return None
+        winner = self._destination.winner_over(self._press)
+        if winner is not None:
+            return winner
+        mine, added = self._view.sessions.get(self._session.id), _added(self._view)
+        there = [one for one in self._others() if one.id not in added]
+        if mine is not None:
+            there = self._destination.strangers(there, mine)
+        elif standing == "gone" or gone is not None:
+            there = [one for one in there if one.id not in self._before]
+        else:
+            return None
+        return there[-1] if there else None
+
+    def _others(self) -> list[SessionRow]:
+        return [one for one in shown_at(self._view, self._preset) if one.id != self._session.id]
+
+    def _leaving(self) -> tuple[SessionRow, ...]:
+        if self._preset.mode != "replace":
+            return ()
+        mine = self._view.sessions.get(self._session.id)
+        others = [one for one in self._others() if mine is None or not is_later(one, mine)]
+        unseen = [one for one in self._unseen if one.id not in self._view.sessions]
+        return (*others, *unseen)
+
+    async def _overtaken(self, winner: SessionRow) -> TakeResult:
+        """Another has its place: give it back."""
+        session, preset = self._session, self._preset
+        own = winner is self._destination.newest
+        _, not_ended = await _end(self._client, (session,), winner.id)
+        text = f"{session.stream_name} was not put on {preset.name}: {winner.stream_name} "
+        holder = _holder(self._view, winner.id)
+        by = f" by {holder}" if holder else ""
+        text += "was asked for later, and is there." if own else f"was taken there a moment later{by}."
+        return TakeResult(
+            "failed",
+            text + _still_there(not_ended),
+            session.stream_id,
+            preset,
+            not_ended=not_ended,
+            code="overtaken",
+            milliseconds=_since(self._began),
+        )
+
+
+def _holder(view: TakeView, session_id: str) -> str:
+    """Who took a session, where Callboard holds it."""
+    return next((hold.operator for hold in view.holds.values() if hold.session_id == session_id), "")
+
+
+def _words_for(view: TakeView, sessions: tuple[SessionRow, ...], me: str) -> dict[str, str]:
+    """Each with the other operator whose it was, by id."""
+    words = {}
+    for session in sessions:
+        holder = _holder(view, session.id)
+        words[session.id] = f"{session.stream_name} of {holder}" if holder not in ("", me) else session.stream_name
+    return words
+
+
+def _added(view: TakeView) -> set[str]:
+    """Sessions that are held for a preset that shows several: they take nobody's place."""
+    return {
+        hold.session_id
+        for hold in view.holds.values()
+        if (preset := view.presets.get(hold.preset_id or "")) is not None and preset.mode == "add"
+    }
 
 
 def _leaving(view: TakeView, preset: PresetRow, but: str = "") -> tuple[SessionRow, ...]:
@@ -186,24 +304,6 @@ def _session(offer: Offer, view: TakeView, preset: PresetRow) -> SessionRow:
     )
 
 
-async def _overtaken(
-    client: BrokerClient, session: SessionRow, winner: SessionRow, preset: PresetRow, milliseconds: float
-) -> TakeResult:
-    """The offer came after that of a later press: give it back."""
-    _, not_ended = await _end(client, (session,))
-    text = f"{session.stream_name} was not put on {preset.name}: "
-    text += f"{winner.stream_name} was asked for later, and is there."
-    return TakeResult(
-        "failed",
-        text + _still_there(not_ended),
-        session.stream_id,
-        preset,
-        not_ended=not_ended,
-        code="overtaken",
-        milliseconds=milliseconds,
-    )
-
-
 async def _hold(client: BrokerClient, session_id: str, preset: PresetRow) -> tuple[HoldRow | None, str]:
     """Hold the session if the preset says so. Raises ``ApiError`` 404 for a session that is gone already."""
     if preset.held_by != "console":
@@ -217,14 +317,14 @@ async def _hold(client: BrokerClient, session_id: str, preset: PresetRow) -> tup
 
 
 async def _end(
-    client: BrokerClient, sessions: tuple[SessionRow, ...]
+    client: BrokerClient, sessions: tuple[SessionRow, ...], successor: str
 ) -> tuple[tuple[SessionRow, ...], tuple[NotEnded, ...]]:
     """End what makes room; a session that has gone meanwhile has made room too."""
     replaced: list[SessionRow] = []
     not_ended: list[NotEnded] = []
     for session in sessions:
         try:
-            await client.stop_session(session.id)
+            await client.stop_session(session.id, replaced_by=successor)
         except ApiError as error:
             if error.status != 404:
                 not_ended.append(NotEnded(session, error.text))
@@ -237,12 +337,12 @@ def _words(
     offer: Offer,
     preset: PresetRow,
     hold_error: str,
-    replaced: tuple[SessionRow, ...],
+    replaced: list[str],
     not_ended: tuple[NotEnded, ...],
 ) -> str:
     text = f"{offer.stream_name} is on {preset.name}"
     if replaced:
-        text += f"; it replaced {_names(replaced)}"
+        text += f"; it replaced {', '.join(replaced)}"
     text += "."
     if hold_error:
         text += f" Callboard could not hold it, so it ends after {SESSION_TTL:.0f} s unless its consumer beats it: "

@@ -10,14 +10,15 @@ import asyncio
 import getpass
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from app.client.api import BrokerClient
 from app.client.connect import Endpoint, connection_string
-from app.client.snapshot import read_board
-from app.client.take import take
+from app.client.snapshot import Board, read_board
+from app.client.take import Standing, take
 from app.contract import AgentRow, DesktopRow, PresetRow, Row, SessionRow, StreamRow, ViewerRow
-from app.errors import ConfigError, NotFound, Unauthorised
+from app.errors import CallboardError, ConfigError, NotFound, Unauthorised
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Row)
@@ -59,10 +60,20 @@ async def take_stream(address: Address, stream: str, preset: str) -> Outcome:
     chosen = find("preset", preset, board.presets.values(), _preset_names)
     wanted = find("stream", stream, board.streams.values(), _stream_names)
     async with BrokerClient(address.url, address.token, operator_name()) as client:
-        result = await take(client, board, wanted.id, chosen)
+        result = await take(client, board, wanted.id, chosen, partial(_standing, address, board))
     if result.offer is None:
         return Outcome(result.ok, result.text)
     return Outcome(True, f"{result.text}\n{connection_string(Endpoint.of(result.offer))}")
+
+
+async def _standing(address: Address, board: Board, session_id: str) -> Standing:
+    """Read the board again: it shows the session just begun, and whatever began before."""
+    try:
+        now = await read_board(address.url, address.token)
+    except CallboardError:
+        return "late"
+    board.sessions, board.holds, board.presets = now.sessions, now.holds, now.presets
+    return "shown" if session_id in now.sessions else "gone"
 
 
 async def kick_session(address: Address, session: str) -> Outcome:

@@ -53,7 +53,7 @@ class StillClient:
             transport_config=row.transport_config,
         )  # fmt: skip
 
-    async def stop_session(self, row_id: str) -> None:
+    async def stop_session(self, row_id: str, replaced_by: str = "") -> None:
         """It ends."""
         self.venue.event("session.stopped", row_id, Gone(reason="superseded", by="kim"))
 

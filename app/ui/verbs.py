@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.contract import PresetRow, SessionRow, StreamRow
 from app.models.states import STALE, state_of_stream
 from app.models.wording import age_text, plain
+from app.ui.takeover import replaces_words, standing, undo_refused
 from app.ui.verb import Done, Losses, Verb
 from app.ui.verbs_agents import AGENT_VERBS
 from app.ui.verbs_desktops import DESKTOP_VERBS, VIEWER_VERBS
@@ -75,8 +77,10 @@ def take_warning(context: Context, stream_id: str) -> str:
     if down is not None:
         return f"TAKE DOWN: {plain(down.text)}"
     now = store.broker_now()
-    state = state_of_stream(row, store, now)
-    return f"STALE {age_text(now - row.last_heartbeat)}" if state.word is STALE else ""
+    if state_of_stream(row, store, now).word is STALE:
+        return f"STALE {age_text(now - row.last_heartbeat)}"
+    preset = store.default_preset()
+    return replaces_words(context, preset, stream_id) if preset is not None else ""
 
 
 def take_refuses(context: Context, ids: Sequence[str]) -> str:
@@ -100,7 +104,7 @@ async def take_to(context: Context, stream_id: str, preset: PresetRow) -> Done:
     from app.client.take import take
 
     client = context.connected
-    result = await take(client, context.store, stream_id, preset)
+    result = await take(client, context.store, stream_id, preset, partial(standing, context.store))
     if result.outcome == "already":
         return Done(result.text, result=result)
     if not result.ok:
@@ -112,7 +116,9 @@ async def take_to(context: Context, stream_id: str, preset: PresetRow) -> Done:
 
 async def undo_take(context: Context, result: TakeResult) -> None:
     """Bring back what the take replaced, and only then end what it started."""
-    client = context.connected
+    client, refused = context.connected, undo_refused(context, result)
+    if refused is not None:
+        raise refused
     for session in result.replaced:
         await retake(client, session, result.preset.id if result.preset.held_by == "console" else None)
     if result.offer is not None:

@@ -97,6 +97,33 @@ async def test_who_did_it_stands_in_the_ghost(fresh_maestra: MaestraVenue, conso
         assert gone.by == "Ada"
 
 
+async def test_what_makes_room_for_another_is_replaced_and_not_kicked(
+    fresh_maestra: MaestraVenue, console: httpx.AsyncClient
+) -> None:
+    _, old = await fresh_maestra.take()
+    _, new = await fresh_maestra.take()
+    async with console:
+        headers = {"X-Callboard-Replaced-By": new["session_id"]}
+        assert (await console.delete(f"/streams/sessions/{old['session_id']}", headers=headers)).status_code == 200
+    (row,) = await audit(fresh_maestra)
+    assert (row.operator, row.verb, row.object_id, row.result) == ("Ada", "replace", old["session_id"], "ok")
+    assert row.before is not None
+    assert row.after is not None
+    assert (row.before["id"], row.after["id"]) == (old["session_id"], new["session_id"])
+    gone = (await fresh_maestra.event("session.stopped", old["session_id"])).change
+    assert gone == Gone(reason="superseded", by="Ada")
+    (past,) = [one for one in (await fresh_maestra.http.get("/streams/sessions/history")).json()
+               if one["status"] != "active"]  # fmt: skip
+    assert past["status"] == "stopped", "history has the words of its document"
+
+
+async def test_whoever_is_no_operator_replaces_nothing(fresh_maestra: MaestraVenue) -> None:
+    _, offer = await fresh_maestra.take()
+    headers = {"X-Callboard-Replaced-By": "another"}
+    await fresh_maestra.http.delete(f"/streams/sessions/{offer['session_id']}", headers=headers)
+    assert (await fresh_maestra.event("session.stopped", offer["session_id"])).change == Gone(reason="stopped")
+
+
 async def test_others_are_not_audited(fresh_maestra: MaestraVenue) -> None:
     token = fresh_maestra.running.token
     strangers: list[dict[str, str]] = [

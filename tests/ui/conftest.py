@@ -10,6 +10,7 @@ import pytest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from app.ui import takeover
 from app.ui.loop import Loop
 from app.ui.viewer.engine import prepare
 from tests.ui.stage import Stage
@@ -30,8 +31,9 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture
-def stage(qtbot: QtBot, tmp_path: Path) -> Iterator[Stage]:
-    """The window on Streams, live."""
+def stage(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """The window on Streams, live. Its broker's feed never shows what it was asked for, so nothing waits for that."""
+    monkeypatch.setattr(takeover, "PATIENCE", 0.0)
     made = Stage(tmp_path)
     made.open()
     yield made

@@ -48,6 +48,7 @@ class ScriptedBroker:
 
     base_url = "http://127.0.0.1:8080"
     token = "token"
+    operator = "kim"
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -87,7 +88,7 @@ class ScriptedBroker:
     async def release(self, hold_id: str) -> None:
         self._note("release", hold_id)
 
-    async def stop_session(self, session_id: str) -> None:
+    async def stop_session(self, session_id: str, replaced_by: str = "") -> None:
         self._note("stop_session", session_id)
 
     async def withdraw(self, stream_id: str) -> None:

@@ -16,6 +16,8 @@ OPERATOR = "callboard.operator"
 """Where a scope keeps the name of an administrator who has logged in: it counts, and not what the header says."""
 OPERATOR_HEADER = b"x-callboard-operator"
 OPERATOR_LENGTH = 100
+SUCCESSOR_HEADER = b"x-callboard-replaced-by"
+SUCCESSOR_LENGTH = 100
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -49,6 +51,12 @@ def from_this_machine(scope: Scope) -> bool:
     if client is None:
         return False
     return is_loopback(client[0].removeprefix("::ffff:")) or (server is not None and client[0] == server[0])
+
+
+def successor(scope: Scope) -> str:
+    """The session that takes the place of one that an operator ends, as a console says; "" when it says none."""
+    value = header(scope, SUCCESSOR_HEADER)
+    return value.decode("latin-1")[:SUCCESSOR_LENGTH] if value is not None else ""
 
 
 def operator_name(scope: Scope) -> str:

@@ -178,9 +178,9 @@ class Streams:
             raise Expired(STREAM_GONE)
         return removed
 
-    async def stop_session(self, session_id: str, *, by: str = "") -> SessionRow:
-        """End a session; raises ``Expired``."""
-        row = await self.state.close_session(session_id, by=by)
+    async def stop_session(self, session_id: str, *, by: str = "", replaced: bool = False) -> SessionRow:
+        """End a session, ``replaced`` when another has its place; raises ``Expired``."""
+        row = await self.state.close_session(session_id, reason="superseded" if replaced else "stopped", by=by)
         if row is None:
             raise Expired(SESSION_GONE)
         return row

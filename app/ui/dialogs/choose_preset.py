@@ -166,4 +166,6 @@ def carries_text(context: Context, preset: PresetRow, stream_id: str = "") -> st
     newest = sessions[-1]
     more = f" and {len(sessions) - 1} more" if len(sessions) > 1 else ""
     verb = "replaces" if preset.mode == "replace" else "adds to"
-    return f"{verb} {plain(newest.stream_name)}{more}, there for {age_text(now - newest.started_at)}"
+    hold = context.store.hold_of(newest.id)
+    of = f" of {plain(hold.operator)}" if hold is not None and hold.operator not in ("", context.operator) else ""
+    return f"{verb} {plain(newest.stream_name)}{of}{more}, there for {age_text(now - newest.started_at)}"

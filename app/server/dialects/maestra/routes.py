@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from app.server.access import Access
+from app.server.access.requests import successor
 from app.server.audit import Audit
 from app.server.dialects.maestra import wire
 from app.server.dialects.maestra.acts import Acts
@@ -221,7 +222,9 @@ class Endpoints:
     async def stop(self, request: Request, session_id: Id) -> Response:
         """Stop a session."""
         operator = self._acts.operator(request.scope)
-        async with self._acts.act(operator, "kick", "session", session_id) as act:
-            row = await self._streams.stop_session(session_id, by=operator)
+        next_id = successor(request.scope) if operator else ""
+        async with self._acts.act(operator, "replace" if next_id else "kick", "session", session_id) as act:
+            act.after = self._streams.state.sessions.get(next_id)
+            row = await self._streams.stop_session(session_id, by=operator, replaced=bool(next_id))
             act.before = row
         return Json(b'{"status":"stopped","session_id":"%b"}' % session_id.encode())
