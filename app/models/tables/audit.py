@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.contract import AuditRow
+from app.models.export import Instant
 from app.models.filter import Field
 from app.models.tables.columns import Column, Item, Moment
 from app.models.tables.paged import PagedTable
@@ -49,7 +50,7 @@ def _milliseconds(item: Item, _moment: Moment) -> float | None:
 AUDIT_COLUMNS = (
     Column(
         "time", "Time", 150, lambda item, _: date_text(item.row.at), kind="mono", sort=lambda item, _: item.row.at,
-        value=lambda item, _: item.row.at, hint="In the filter, seconds ago: time<5m",
+        value=lambda item, _: Instant(item.row.at), hint="In the filter, seconds ago: time<5m",
         field=Field("number", lambda item, moment: moment.now - item.row.at, dynamic=True),
     ),
     Column("operator", "Operator", 120, lambda item, _: plain(item.row.operator)),

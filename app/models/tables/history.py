@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.contract import HistoryRow
+from app.models.export import Instant
 from app.models.filter import Field
 from app.models.states import LIVE, OFF, State
 from app.models.tables.columns import Column, Item, Moment
@@ -50,7 +51,7 @@ def _hosts(item: Item, _moment: Moment) -> Iterable[str]:
 HISTORY_COLUMNS = (
     Column(
         "time", "Time", 150, lambda item, _: date_text(item.row.time), kind="mono",
-        sort=lambda item, _: item.row.time, value=lambda item, _: item.row.time,
+        sort=lambda item, _: item.row.time, value=lambda item, _: Instant(item.row.time),
         field=Field("number", lambda item, moment: moment.now - item.row.time, dynamic=True),
         hint="Taken at; in the filter, seconds ago: time<5m",
     ),
@@ -71,7 +72,7 @@ HISTORY_COLUMNS = (
     ),
     Column(
         "ended", "Ended", 150, _ended, kind="mono", sort=lambda item, _: item.row.ended_at or 0.0,
-        value=lambda item, _: item.row.ended_at,
+        value=lambda item, _: None if item.row.ended_at is None else Instant(item.row.ended_at),
     ),
     Column("error", "Error", 200, lambda item, _: plain(item.row.error_message or "")),
 )  # fmt: skip

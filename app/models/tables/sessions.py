@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
 from app.contract import SESSION_TTL, DesktopRow
+from app.models.export import Instant
 from app.models.filter import Field
 from app.models.states import State, rank
 from app.models.tables import desktop_cells as desktop
@@ -70,9 +71,9 @@ SESSION_COLUMNS = (
         hint="Stream, or template of the desktop", wide=180,
     ),
     Column(
-        "way", "From \N{RIGHTWARDS ARROW} To", 264, _way, kind="mono", field=Field("address", _way, hosts=_hosts),
+        "way", "From \N{RIGHTWARDS ARROW} To", 280, _way, kind="mono", field=Field("address", _way, hosts=_hosts),
         sort=both(session.way_key, desktop.way_key), hint="Publisher to consumer; agent to whoever looks at the desktop",
-        wide=290,
+        wide=300,
     ),
     Column("agent", "Agent", 112, only_desktop(desktop.agent), wide=136),
     Column(
@@ -80,7 +81,7 @@ SESSION_COLUMNS = (
     ),
     Column(
         "since", "Since", 66, lambda item, moment: clock_text(_since(item, moment), moment.now),
-        sort=_since, value=_since,
+        sort=_since, value=lambda item, moment: Instant(_since(item, moment)),
         field=Field("number", lambda item, moment: moment.now - _since(item, moment), dynamic=True),
         hint="Taken, or begun, at; in the filter, seconds ago: since<5m", yields=2,
     ),

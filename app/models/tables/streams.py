@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.contract import STREAM_TTL, StreamRow
+from app.models.export import Instant
 from app.models.filter import Field
 from app.models.states import State, rank, state_of_stream
 from app.models.tables.columns import Column, Item, Moment
@@ -109,7 +110,7 @@ STREAM_COLUMNS = (
     ),
     Column(
         "since", "Since", 76, lambda item, moment: clock_text(item.row.advertised_at, moment.now),
-        sort=lambda item, _: item.row.advertised_at, value=lambda item, _: item.row.advertised_at,
+        sort=lambda item, _: item.row.advertised_at, value=lambda item, _: Instant(item.row.advertised_at),
         field=Field("number", lambda item, moment: moment.now - item.row.advertised_at, dynamic=True),
         hint="Advertised at; in the filter, seconds ago: since<5m", yields=9,
     ),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models.export import csv_cell, write_csv, write_json
+from app.models.export import Instant, csv_cell, write_csv, write_json
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,27 @@ def test_json_says_what_the_rows_say(rows: list[dict[str, object]]) -> None:
     stream = io.StringIO()
     assert write_json(stream, rows) == len(rows)
     assert json.loads(stream.getvalue()) == rows
+
+
+def test_a_spreadsheet_gets_times_as_dates_of_the_zone_in_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CET-1")
+    time.tzset()
+    try:
+        stream = io.StringIO(newline="")
+        rows = [
+            {"name": "Cam", "at": None, "age": 3.8336544},
+            {"name": "Pit", "at": Instant(1795329805.44), "age": 2.0},
+        ]
+        write_csv(stream, [("name", "Name"), ("at", "Since"), ("age", "Age")], rows)
+        head, *lines = csv.reader(io.StringIO(stream.getvalue()))
+        assert head == ["Name", "Since (UTC+01:00)", "Age"]
+        assert lines == [["Cam", "", "3.834"], ["Pit", "2026-11-22 07:43:25", "2.0"]]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_programs_get_times_as_numbers() -> None:
+    stream = io.StringIO()
+    write_json(stream, [{"at": Instant(1795329805.44)}])
+    assert json.loads(stream.getvalue()) == [{"at": 1795329805.44}]
