@@ -357,7 +357,7 @@ class FleetState:
 
     def _recount(self, row: DesktopRow) -> None:
         takes = row.state in SLOT_STATES
-        takes = takes or (row.state == "hibernated" and self.commands.wakes(row.id, row.agent_id))
+        takes = takes or self.commands.wakes(row.id, row.agent_id)  # also of what was ended by force while it began
         if takes and row.agent_id is not None:
             self._occupy(row.id, row.agent_id)
         else:

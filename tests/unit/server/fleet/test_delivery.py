@@ -311,7 +311,7 @@ class Delivery(RuleBasedStateMachine):
         wakes = fleet._state.commands.wakes
         for name in AGENTS:
             rows = [row for row in fleet.desktops.values() if row.agent_id == name]
-            taken = sum(row.state in SLOT_STATES or (row.state == "hibernated" and wakes(row.id, name)) for row in rows)
+            taken = sum(row.state in SLOT_STATES or wakes(row.id, name) for row in rows)
             assert fleet._state.used[name] == taken, (name, rows)
 
     @invariant()

@@ -6,7 +6,7 @@ import pytest
 
 from app.agent_protocol import Command, HeldSession, SessionEvent
 from app.contract import DesktopRow
-from app.errors import Conflict
+from app.errors import Conflict, Unavailable
 from tests.fakes.fleet_agent import FakeAgent
 from tests.unit.server.fleet.conftest import House
 
@@ -216,3 +216,18 @@ async def test_terminate_all_waits_as_well(house: House) -> None:
     for _ in rows:
         await agent.complete(await agent.command("stop_session"))
     assert {row.state for row in house.fleet.desktops.values()} == {"terminated"}
+
+
+async def test_who_is_ended_by_force_while_beginning_has_a_place_until_the_agent_answers(house: House) -> None:
+    agent = house.agent(slots=1)
+    await agent.register()
+    row = await house.create()
+    start = await agent.command("start_session")
+    assert words(await delete(house, row.id, force=True))[0] == "terminated"
+    with pytest.raises(Unavailable) as full:
+        await house.create()
+    assert full.value.code == "agent_capacity_exceeded"
+    await agent.complete(start)
+    assert (await agent.command("stop_session")).session_id == row.id
+    following = await house.create()
+    assert (await agent.command("start_session")).session_id == following.id
