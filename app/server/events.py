@@ -37,13 +37,13 @@ class EventLog:
     def __init__(self, *, first: int = 0, clock: Callable[[], float] = time.time) -> None:
         self.seq = first
         self._clock = clock
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(KINDS, ())
         self._waiting: deque[Published] = deque()
         self._telling = False
 
     def publish(self, kind: str, id: str, change: msgspec.Struct) -> int:
         """Number a change and tell everybody; the number is the answer. Unknown kinds are a programming error."""
-        if kind not in KINDS:
+        if kind not in self._listeners:
             raise ValueError(f"unknown kind of event: {kind!r}")
         self.seq = seq = self.seq + 1
         event = Published(seq, self._clock(), kind, id, change)
@@ -59,17 +59,25 @@ class EventLog:
             self._telling = False
         return seq
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` for each event from now on; the answer ends that. It must not block."""
-        self._listeners = (*self._listeners, listener)
+    def subscribe(self, listener: Listener, *kinds: str) -> Callable[[], None]:
+        """Call ``listener`` for each event from now on, of these kinds or of all; the answer ends that. It must not block.
+
+        Heartbeats are most of what happens here, so whoever has no use for them says what it wants.
+        """
+        wanted = kinds or tuple(KINDS)
+        for kind in wanted:
+            if kind not in KINDS:
+                raise ValueError(f"unknown kind of event: {kind!r}")
+            self._listeners[kind] = (*self._listeners[kind], listener)
 
         def unsubscribe() -> None:
-            self._listeners = tuple(known for known in self._listeners if known is not listener)
+            for kind in wanted:
+                self._listeners[kind] = tuple(known for known in self._listeners[kind] if known is not listener)
 
         return unsubscribe
 
     def _tell(self, event: Published) -> None:
-        for listener in self._listeners:
+        for listener in self._listeners[event.kind]:
             try:
                 listener(event)
             except Exception:

@@ -26,8 +26,6 @@ Handler = Callable[[str, bytes], Awaitable[None] | None]
 OUTBOX_MESSAGES = 10_000
 OUTBOX_BYTES = 16 * 1024 * 1024
 INBOX_MESSAGES = 10_000
-GATHER = 0.002
-"""Seconds that publishes gather: one write for many, and none while the answer that caused them is under way."""
 WRITE_BYTES = 64 * 1024
 RETRY = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to connect; the last one repeats."""
@@ -47,12 +45,14 @@ class Bus:
         self._url = url
         self._explain = explain
         self._inbox = f"_CALLBOARD.{secrets.token_hex(8)}"
+        self._token = secrets.token_hex(8)
+        """Where the next answer comes to: nobody who has been asked once may guess it."""
         self._link: Link | None = None
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._handlers: list[tuple[str, Handler]] = []
         self._outbox: deque[bytes] = deque()
         self._outbox_bytes = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Handle | None = None
         self._arrived: deque[tuple[Handler, str, bytes]] = deque()
         self._arrival = asyncio.Event()
         self._first = asyncio.Event()
@@ -88,8 +88,8 @@ class Bus:
                     await link.settled()
             except (TimeoutError, Unavailable) as error:
                 log.warning("bus closed with unsent messages", count=len(self._outbox), error=repr(error))
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._flushing is not None:
+            self._flushing.cancel()
         if self._node is not None:
             await self._node.stop(3.0)
 
@@ -108,8 +108,9 @@ class Bus:
             text = f"NATS cannot carry this request of {len(payload)} bytes"
             answer.set_exception(Unavailable(text, code="bus_away"))
             return answer
-        token = secrets.token_hex(8)
+        token = self._token
         link.write(wire.publish(subject, payload, f"{self._inbox}.{token}"))
+        self._token = secrets.token_hex(8)
         self._waiting[token] = answer
         patience = loop.call_later(timeout, _give_up, answer, subject, timeout)
 
@@ -133,8 +134,8 @@ class Bus:
         while len(self._outbox) > OUTBOX_MESSAGES or self._outbox_bytes > OUTBOX_BYTES:
             self._outbox_bytes -= len(self._outbox.popleft())
             self.dropped += 1
-        if self._timer is None and self._link is not None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER, self._flush)
+        if self._flushing is None and self._link is not None:  # one write for many
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
 
     async def subscribe(self, subject: str, handler: Handler) -> None:
         """Call ``handler(subject, payload)`` for each message, now and after every reconnect."""
@@ -226,9 +227,9 @@ class Bus:
 
     def _flush(self) -> None:
         """Write what has gathered, as much as the connection takes."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
         link, outbox = self._link, self._outbox
         while outbox and link is not None and link.alive and link.writable:
             frames = []

@@ -70,7 +70,7 @@ class Follows:
         self._tasks = tasks
         self._parent = parent
         self._of: dict[str, _Follow] = {}
-        self.stop = events.subscribe(self._on_event)
+        self.stop = events.subscribe(self._on_event, "desktop.changed", "desktop.removed", "agent.changed")
 
     async def follow(self, session_id: str, tail: int) -> AsyncIterator[list[str]]:
         """Lines of a session until it ends. Raises ``NotFound``, ``Unavailable`` when too many follow it."""
@@ -105,11 +105,11 @@ class Follows:
                 follow.nobody()
 
     def _on_event(self, event: Published) -> None:
-        if event.kind in ("desktop.changed", "desktop.removed"):
+        if event.kind != "agent.changed":
             follow = self._of.get(event.id)
             if follow is not None:
                 follow.changed.set()
-        elif event.kind == "agent.changed":
+        else:
             for follow in self._of.values():
                 follow.changed.set()
 

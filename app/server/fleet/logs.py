@@ -44,7 +44,7 @@ class Logs:
         self._ended: deque[DesktopRow] = deque(maxlen=ENDED_WAITING)
         self._news = asyncio.Event()
         self._mute: dict[AgentConnection, None] = {}
-        self.stop = events.subscribe(self._on_event)
+        self.stop = events.subscribe(self._on_event, "desktop.changed", "desktop.removed")
         state.on_left.append(self._on_left)
 
     async def read(self, session_id: str, tail: int) -> list[str]:

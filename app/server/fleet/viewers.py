@@ -161,7 +161,7 @@ class Viewers:
 
     def start(self) -> None:
         """Listen, and measure once a second."""
-        self._unsubscribe = self._events.subscribe(self._heard)
+        self._unsubscribe = self._events.subscribe(self._heard, "desktop.changed", "desktop.removed", "agent.changed")
         self._fleet.on_proxy_error.append(self.proxy_failed)
         self._tasks.spawn("viewers", self._beat_for_ever, restart="on_failure", kind="watch")
 

@@ -1,11 +1,13 @@
 """What the broker says on NATS about streams and sessions (what the original says, plus one event for each expiry).
 
-Listens to the event log and publishes; nobody calls it. Payloads are JSON, times as in the API. The subjects are a fixed
+Listens to the event log and publishes, many events at once and none while the answer that caused them is under way;
+nobody calls it. Payloads are JSON, times as in the API. The subjects are a fixed
 list, so that the access rules of the NATS server can name them; a type's name is made safe before it becomes a token.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,12 +16,18 @@ from typing import Protocol
 import msgspec
 
 from app.contract import SessionRow, StreamRow
+from app.logs import get_logger
 from app.server.events import EventLog, Published
 from app.server.storage.state import LiveState
+
+log = get_logger("streams")
 
 STREAM_HEARTBEATS = "maestra.stream.heartbeat.*"
 SESSION_HEARTBEATS = "maestra.stream.session.heartbeat.*"
 """The only wildcards the broker subscribes to: a wider one would count as a responder to every negotiation."""
+
+GATHER = 0.01
+"""Seconds that events gather before they are said."""
 
 _UNSAFE = re.compile(r"[^\w\-]", re.ASCII)
 
@@ -57,6 +65,8 @@ class Announcer:
     def __init__(self, state: LiveState, events: EventLog, bus: Publisher) -> None:
         self._state = state
         self._bus = bus
+        self._gathered: list[Published] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._beats: dict[str, tuple[str, bytes]] = {}
         self._stream_of: dict[str, str] = {}
         self._handlers: dict[str, Callable[[Published], None]] = {
@@ -68,16 +78,32 @@ class Announcer:
             "session.stopped": self._stopped,
             "session.expired": self._session_expired,
         }
-        self.stop = events.subscribe(self._on_event)
+        self._unsubscribe = events.subscribe(self._gather, *self._handlers)
 
     def adopt(self) -> None:
         """Learn which stream each restored session belongs to."""
         self._stream_of.update((session.id, session.stream_id) for session in self._state.sessions.values())
 
-    def _on_event(self, event: Published) -> None:
-        handler = self._handlers.get(event.kind)
-        if handler is not None:
-            handler(event)
+    def stop(self) -> None:
+        """Say what has gathered, and nothing more."""
+        self._unsubscribe()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._say()
+
+    def _gather(self, event: Published) -> None:
+        self._gathered.append(event)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(GATHER, self._say)
+
+    def _say(self) -> None:
+        self._timer = None
+        events, self._gathered = self._gathered, []
+        for event in events:
+            try:
+                self._handlers[event.kind](event)
+            except Exception:
+                log.exception("event was not announced", kind=event.kind, id=event.id, seq=event.seq)
 
     def _send(self, subject: str, message: dict[str, object]) -> None:
         self._bus.publish(subject, msgspec.json.encode(message))

@@ -35,7 +35,7 @@ class Endings:
         self._events = events
         self._monotonic = monotonic
         self._endings: dict[str, _Ending] = {}
-        self.stop = events.subscribe(self._on_event)
+        self.stop = events.subscribe(self._on_end, "session.stopped", "session.expired")
 
     def __len__(self) -> int:
         return len(self._endings)
@@ -52,9 +52,7 @@ class Endings:
             ending.reported = now
             self._events.publish("session.still_sending", session_id, StillSending(ended_at=ending.at))
 
-    def _on_event(self, event: Published) -> None:
-        if event.kind != "session.stopped" and event.kind != "session.expired":
-            return
+    def _on_end(self, event: Published) -> None:
         now = self._monotonic()
         self._endings.pop(event.id, None)
         self._endings[event.id] = _Ending(event.at, now)

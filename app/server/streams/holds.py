@@ -47,7 +47,7 @@ class Holder:
         """Beat what the live state has restored and listen for more; returns how to stop listening."""
         for hold in self._state.holds.values():
             self._spawn(hold)
-        return self._events.subscribe(self._on_event)
+        return self._events.subscribe(self._on_event, "hold.started", "hold.ended")
 
     async def hold(self, session_id: str, operator: str, preset_id: str | None = None) -> HoldRow:
         """Hold a session; raises ``Expired``, ``Conflict`` when it is held, ``Unavailable``."""

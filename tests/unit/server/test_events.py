@@ -69,3 +69,22 @@ def test_unsubscribed_listeners_hear_no_more() -> None:
     stop()
     log.publish("preset.deleted", "a", GONE)
     assert heard == []
+
+
+def test_who_names_kinds_hears_those_alone() -> None:
+    log, heard, everything = EventLog(), [], []
+    log.subscribe(everything.append)
+    stop = log.subscribe(heard.append, "preset.deleted", "hold.ended")
+    for kind in ("preset.deleted", "type.created", "hold.ended"):
+        log.publish(kind, kind, GONE)
+    assert [event.kind for event in heard] == ["preset.deleted", "hold.ended"]
+    assert len(everything) == 3
+    stop()
+    log.publish("hold.ended", "a", GONE)
+    assert len(heard) == 2
+    assert len(everything) == 4
+
+
+def test_nobody_can_listen_for_what_there_is_not() -> None:
+    with pytest.raises(ValueError, match="unknown kind"):
+        EventLog().subscribe(print, "preset.eaten")

@@ -20,7 +20,10 @@ class Listing:
         self._streams: dict[str, bytes] = {}
         self._sessions: dict[str, bytes] = {}
         self._stream_of: dict[str, str] = {}
-        streams.events.subscribe(self._on_event)
+        subscribe = streams.events.subscribe
+        subscribe(self._on_stream, "stream.advertised", "stream.beat", "stream.withdrawn", "stream.expired")
+        subscribe(self._on_session_started, "session.started")
+        subscribe(self._on_session_ended, "session.stopped", "session.expired")
 
     def stream(self, stream_id: str) -> bytes:
         """One live stream; raises ``Expired``."""
@@ -71,17 +74,18 @@ class Listing:
             known = self._sessions[row.id] = session_json(row)
         return known
 
-    def _on_event(self, event: Published) -> None:
-        kind = event.kind
-        if kind.startswith("stream."):
-            self._streams.pop(event.id, None)
-        elif kind == "session.started" and isinstance(event.change, SessionRow):
+    def _on_stream(self, event: Published) -> None:
+        self._streams.pop(event.id, None)
+
+    def _on_session_started(self, event: Published) -> None:
+        if isinstance(event.change, SessionRow):
             self._stream_of[event.id] = event.change.stream_id
             self._streams.pop(event.change.stream_id, None)
-        elif kind == "session.stopped" or kind == "session.expired":
-            self._sessions.pop(event.id, None)
-            stream_id = self._stream_of.pop(event.id, None)
-            if stream_id is None:  # restored before this object was there
-                self._streams.clear()
-            else:
-                self._streams.pop(stream_id, None)
+
+    def _on_session_ended(self, event: Published) -> None:
+        self._sessions.pop(event.id, None)
+        stream_id = self._stream_of.pop(event.id, None)
+        if stream_id is None:  # restored before this object was there
+            self._streams.clear()
+        else:
+            self._streams.pop(stream_id, None)

@@ -28,7 +28,7 @@ class Agents:
         self._kept: Kept[AgentRow] = Kept(services.events, "agent", rows.agent)
         self._order: list[str] | None = None
         """Ids of all agents, oldest first, until one comes or goes."""
-        services.events.subscribe(self._on_event)
+        services.events.subscribe(self._forget_order, "agent.changed", "agent.removed")
 
     def operations(self) -> list[Operation]:
         """What is served and described."""
@@ -110,9 +110,8 @@ class Agents:
             raise NotFound(f"No agent with ID '{agent_id}' exists", code="agent_not_found")
         return row
 
-    def _on_event(self, event: Published) -> None:
-        if event.kind == "agent.changed" or event.kind == "agent.removed":
-            self._order = None
+    def _forget_order(self, _: Published) -> None:
+        self._order = None
 
 
 def _fits(row: AgentRow, query: wire.AgentQuery) -> bool:

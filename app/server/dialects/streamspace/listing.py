@@ -25,9 +25,8 @@ class Kept(Generic[R]):
 
     def __init__(self, events: EventLog, table: str, shape: Callable[[R], Any]) -> None:
         self._shape = shape
-        self._removed = f"{table}.removed"
         self._known: dict[str, tuple[R, bytes]] = {}
-        events.subscribe(self._on_event)
+        events.subscribe(self._on_removed, f"{table}.removed")
 
     def of(self, row: R) -> bytes:
         """One row."""
@@ -38,9 +37,8 @@ class Kept(Generic[R]):
         self._known[row.id] = (row, encoded)
         return encoded
 
-    def _on_event(self, event: Published) -> None:
-        if event.kind == self._removed:
-            self._known.pop(event.id, None)
+    def _on_removed(self, event: Published) -> None:
+        self._known.pop(event.id, None)
 
 
 def page_of(rows: Sequence[S], query: Paged) -> Sequence[S]:

@@ -62,7 +62,10 @@ class LogStream:
                 end.set_later(self._last_lines_within, CloseCode.NORMAL, ENDED)
 
         lines = services.fleet.follow(row.id, min(query.tail, LOG_LINES))
-        unsubscribe = services.tokens.on_end(caller, on_login_ended), services.events.subscribe(on_event)
+        unsubscribe = (
+            services.tokens.on_end(caller, on_login_ended),
+            services.events.subscribe(on_event, "desktop.changed"),
+        )
         pump = self._tasks.spawn(
             f"log of {row.name}", lambda: _pump(lines, send, end, timestamps=query.timestamps), parent=self._node
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Recorder:
 
 
 @pytest.fixture
-def said(tmp_path: Path) -> tuple[EventLog, list[tuple[str, Any]], Announcer]:
+async def said(tmp_path: Path) -> tuple[EventLog, list[tuple[str, Any]], Announcer]:
     """An event log, what is said because of it, and who says it."""
     events, bus = EventLog(), Recorder()
     state = MemoryState(Journal(tmp_path / "journal.db"), events)
@@ -53,11 +54,12 @@ def said(tmp_path: Path) -> tuple[EventLog, list[tuple[str, Any]], Announcer]:
 Said = tuple[EventLog, list[tuple[str, Any]], Announcer]
 
 
-def test_an_end_names_the_stream_it_belonged_to(said: Said) -> None:
-    events, messages, _ = said
+async def test_an_end_names_the_stream_it_belonged_to(said: Said) -> None:
+    events, messages, announcer = said
     events.publish("session.started", SESSION.id, SESSION)
     events.publish("session.stopped", SESSION.id, Gone(reason="stopped"))
     events.publish("session.expired", "unknown", Gone(reason="expired"))
+    announcer.stop()
     assert [subject for subject, _ in messages] == [
         "maestra.stream.session.started",
         "maestra.stream.session.stopped",
@@ -67,7 +69,31 @@ def test_an_end_names_the_stream_it_belonged_to(said: Said) -> None:
     assert [message["stream_id"] for _, message in messages] == [STREAM.id, STREAM.id, None]
 
 
-def test_what_is_no_news_for_the_venue_is_not_said(said: Said) -> None:
+async def test_events_gather_and_are_said_in_their_order(said: Said) -> None:
+    events, messages, announcer = said
+    events.publish("session.started", SESSION.id, SESSION)
+    events.publish("session.stopped", SESSION.id, Gone(reason="stopped"))
+    assert messages == []
+    async with asyncio.timeout(5):
+        while len(messages) < 2:
+            await asyncio.sleep(0)
+    assert [message["type"] for _, message in messages] == ["session_started", "session_stopped"]
+    events.publish("stream.withdrawn", STREAM.id, Gone(reason="withdrawn"))
+    announcer.stop()
+    assert messages[-1][1]["type"] == "stream_withdrawn"
+
+
+async def test_an_event_that_cannot_be_said_does_not_silence_the_next(said: Said) -> None:
+    events, messages, announcer = said
+    bad: StreamRow = STREAM.__copy__()
+    bad.advertised_at = float("inf")
+    events.publish("stream.advertised", STREAM.id, bad)
+    events.publish("stream.withdrawn", STREAM.id, Gone(reason="withdrawn"))
+    announcer.stop()
+    assert [message["type"] for _, message in messages] == ["stream_withdrawn"]
+
+
+async def test_what_is_no_news_for_the_venue_is_not_said(said: Said) -> None:
     events, messages, announcer = said
     events.publish("session.beat", SESSION.id, Beat(1.0))
     events.publish("stream.beat", "gone already", Beat(1.0))
@@ -77,8 +103,8 @@ def test_what_is_no_news_for_the_venue_is_not_said(said: Said) -> None:
     assert messages == []
 
 
-def test_every_subject_is_one_that_the_venue_may_hear(said: Said) -> None:
-    events, messages, _ = said
+async def test_every_subject_is_one_that_the_venue_may_hear(said: Said) -> None:
+    events, messages, announcer = said
     hostile: StreamRow = STREAM.__copy__()
     hostile.stream_type = "a.b >*\r\nPUB x"
     for kind, change in (
@@ -91,6 +117,8 @@ def test_every_subject_is_one_that_the_venue_may_hear(said: Said) -> None:
         ("stream.expired", Gone(reason="expired")),
     ):
         events.publish(kind, SESSION.id if kind.startswith("session") else STREAM.id, change)
+    announcer.stop()
+    assert len(messages) >= 7
     for subject, _ in messages:
         assert any(fits(subject, allowed) for allowed in VENUE_SUBSCRIBES), subject
 
