@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import unquote_to_bytes
 
 from starlette.responses import Response
@@ -155,12 +155,12 @@ class Guard:
         started = False
         count = self._count
 
-        async def watched(message: Message) -> None:
+        def watched(message: Message) -> Awaitable[None]:
             nonlocal started
             if not started:
                 started = True
                 count(message.get("status", 101))
-            await send(message)
+            return send(message)
 
         try:
             await self._app(scope, receive, watched)

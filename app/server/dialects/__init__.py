@@ -6,7 +6,7 @@ dialect of a path words its refusals.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +39,9 @@ class Port:
         routes = [(prefix, dialect) for dialect in dialects for prefix in dialect.prefixes]
         self._routes = sorted(routes, key=lambda route: not route[0])  # what is left over is matched last
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass a request to its dialect."""
-        await self.dialect_of(scope["path"]).app(scope, receive, send)
+        return self.dialect_of(scope["path"]).app(scope, receive, send)
 
     def dialect_of(self, path: str) -> Dialect:
         """Whose path this is."""

@@ -243,13 +243,11 @@ class Journal:
     # Back on the loop.
 
     def _finish(self, commits: list[_Commit], last_record: int, error: str | None) -> None:
+        grown = error is None and last_record > self.last_record
         if error is None:
-            grown = last_record > self.last_record
             self.last_record = last_record
             if not self.ok:
                 self._say(True, "")
-            if grown:
-                self.recorded.set()
         else:
             self._say(False, error)
             self._probe_later()
@@ -257,6 +255,8 @@ class Journal:
         for commit in commits:
             del unsettled[commit]
             commit.settle(error)
+        if grown:  # whoever waits for an answer goes on before whoever moves the outbox
+            self.recorded.set()
 
     def _say(self, ok: bool, text: str) -> None:
         self.ok = ok

@@ -9,7 +9,8 @@ listings with query parameters. ``StreamsApi`` finds the four busiest operations
 from __future__ import annotations
 
 import email.message
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Coroutine
 from typing import Any, get_type_hints
 
 from fastapi import FastAPI, Request
@@ -27,6 +28,8 @@ from app.server.dialects.maestra.wire import Id
 from app.server.streams.strict_json import BadJson, decode
 
 _ID = TypeAdapter(Id).validator
+_CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""How the broker writes an id, which is how nearly everybody sends it back."""
 
 
 class Hangup(Exception):
@@ -43,6 +46,8 @@ class Unprocessable(Exception):
 
 def read_id(text: str, name: str) -> str:
     """A path parameter in canonical form; raises ``Unprocessable``."""
+    if _CANONICAL.fullmatch(text):
+        return text
     try:
         return str(_ID.validate_python(text))
     except ValidationError as exc:
@@ -178,7 +183,7 @@ class StreamsApi(FastAPI):
         for method in operation.methods or ():
             self._hasty[method, len(parts), parts[-1]] = parts[:at], operation, at, name
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Serve a request; what is not hasty goes FastAPI's way."""
         if scope["type"] == "http":
             parts = scope["path"].split("/")
@@ -187,6 +192,5 @@ class StreamsApi(FastAPI):
                 head, operation, at, name = found
                 if parts[:at] == head and (not name or parts[at]) and not scope.get("root_path"):
                     scope["path_params"] = {name: parts[at]} if name else {}
-                    await operation.serve(scope, receive, send)
-                    return
-        await super().__call__(scope, receive, send)
+                    return operation.serve(scope, receive, send)
+        return super().__call__(scope, receive, send)
