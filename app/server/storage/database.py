@@ -75,6 +75,9 @@ class Database:
         self._writer = writer_engine(url, full_sync=full_sync)
         self._reader = reader_engine(url)
         self.dialect = self._writer.dialect.name
+        ending = ["status", "ended_at", "duration_seconds", "error_message"]
+        self._put_session = upsert(tables.stream_sessions, self.dialect, ["id"], ending, only_open=True)
+        self._put_act = upsert(tables.audit, self.dialect, ["id"], [])
         self._turn = asyncio.Lock()
         self._stopped = False
         self._under_way = 0
@@ -136,18 +139,14 @@ class Database:
     ) -> None:
         """Add or end sessions, remove those in ``void``, add acts whose id is new; repeating it changes nothing."""
         sessions = tables.stream_sessions
-        put = upsert(
-            sessions, self.dialect, ["id"], ["status", "ended_at", "duration_seconds", "error_message"], only_open=True
-        )
 
         async def work(connection: AsyncConnection) -> None:
             if rows:
-                await connection.execute(put, [msgspec.structs.asdict(row) for row in rows])
+                await connection.execute(self._put_session, [msgspec.structs.asdict(row) for row in rows])
             if void:
                 await connection.execute(delete(sessions).where(sessions.c.id.in_(void)))
             if acts:
-                act = upsert(tables.audit, self.dialect, ["id"], [])
-                await connection.execute(act, [msgspec.structs.asdict(row) for row in acts])
+                await connection.execute(self._put_act, [msgspec.structs.asdict(row) for row in acts])
 
         await self.write(work)
 

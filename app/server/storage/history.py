@@ -26,7 +26,7 @@ from app.server.tasks import TaskNode, TaskTree
 SLICE = 200
 """Records that are moved at once."""
 
-GATHER = 0.05
+GATHER = 0.5
 """Seconds in which records gather while nobody waits for them."""
 
 RETRY = (0.25, 0.5, 1.0, 2.0)
