@@ -88,8 +88,8 @@ async def test_withdraw_announces_its_sessions_too(fresh_maestra: MaestraVenue) 
 
 async def test_each_expiry_is_announced(fresh_maestra: MaestraVenue, monkeypatch: pytest.MonkeyPatch) -> None:
     """An expired stream leaves its sessions alone; they run out on their own."""
-    monkeypatch.setattr("app.server.storage.memory.STREAM_TTL", 0.3)
-    monkeypatch.setattr("app.server.storage.memory.SESSION_TTL", 1.2)
+    monkeypatch.setattr("app.server.storage.memory.STREAM_TTL", 1.0)
+    monkeypatch.setattr("app.server.storage.memory.SESSION_TTL", 3.5)
     streams = await fresh_maestra.listen("maestra.stream.expired.*")
     sessions = await fresh_maestra.listen("maestra.stream.session.expired.*")
     stream, offer = await fresh_maestra.take()

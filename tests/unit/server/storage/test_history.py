@@ -95,6 +95,7 @@ async def test_history_waits_in_the_journal_while_the_database_is_away(
     assert waiting.change.text.startswith("history waits in the journal: the database could not be written")
     assert waiting.change.take_down is False
     assert len(await bench.journal.read_outbox(1000)) == 450
+    monkeypatch.setattr(database_module, "TIME_LIMIT", 5.0)
     other.execute("ROLLBACK")
     other.close()
     assert await mover.caught_up(20)

@@ -204,16 +204,16 @@ async def test_a_full_queue_refuses_at_once(bench: Bench, monkeypatch: pytest.Mo
 async def test_a_stuck_disk_fails_the_callers_and_is_applied_when_it_moves(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "STALL", 0.1)
     await bench.journal.open()
     release = await bench.stall()
+    monkeypatch.setattr(journal_module, "STALL", 0.1)
     applied = asyncio.Event()
     with pytest.raises(Unavailable, match="has not answered"):
         await bench.journal.commit(put(1), applied.set)
     assert bench.health_of("journal")[0] is False
     assert not applied.is_set()
     release()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await applied.wait()
     assert bench.health_of("journal")[0] is True
     await bench.journal.close()

@@ -63,8 +63,8 @@ async def state(bench: Bench) -> AsyncIterator[MemoryState]:
 async def test_rows_expire_by_themselves_at_their_deadline(
     bench: Bench, state: MemoryState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory_module, "STREAM_TTL", 0.3)
-    monkeypatch.setattr(memory_module, "SESSION_TTL", 0.2)
+    monkeypatch.setattr(memory_module, "STREAM_TTL", 1.5)
+    monkeypatch.setattr(memory_module, "SESSION_TTL", 0.4)
     row = await state.advertise(stream())
     taken = await state.open_session(session(row))
     for kind, gone in (("session.expired", taken), ("stream.expired", row)):
@@ -76,7 +76,7 @@ async def test_rows_expire_by_themselves_at_their_deadline(
 
 
 async def test_a_beaten_row_does_not_expire(bench: Bench, state: MemoryState, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_module, "STREAM_TTL", 0.2)
+    monkeypatch.setattr(memory_module, "STREAM_TTL", 1.0)
     beaten, left = await state.advertise(stream()), await state.advertise(stream())
     monkeypatch.setattr(memory_module, "STREAM_TTL", 30.0)
     await state.heartbeat_stream(beaten.id)
@@ -100,7 +100,10 @@ async def test_thousands_of_rows_that_end_together_leave_the_loop_free(bench: Be
     clock = Clock()
     state = MemoryState(bench.journal, bench.log, clock=clock.time, monotonic=clock.monotonic)
     await state.open()
-    await asyncio.gather(*(state.advertise(stream()) for _ in range(5000)))
+    for _ in range(
+        20
+    ):  # all at once would keep a slow machine from hearing of the journal for longer than it may be stuck
+        await asyncio.gather(*(state.advertise(stream()) for _ in range(250)))
     bench.events.clear()
     clock.advance(31)
     slices: list[int] = []
