@@ -25,6 +25,7 @@ from app.ui.theme import plain_label
 if TYPE_CHECKING:
     from app.models.tables.rows import RowTable
     from app.ui.context import Context
+    from app.ui.settings import Settings
 
 SLICE = 250
 """Rows that are turned into values before the window gets its turn again."""
@@ -110,7 +111,7 @@ class ExportPanel(Panel):
             group.addButton(button)
             self.body.addWidget(button)
         group.buttonClicked.connect(self._on_kind)
-        self.path = Field("path", "File", line_edit(mono=True), parse=_path)
+        self.path = Field("path", "File", line_edit(mono=True), parse=whole_path)
         self.path.set_text(str(self._suggest()))
         self.path.entered.connect(self.submit)
         self.path.changed.connect(self._forget_replace)
@@ -166,14 +167,8 @@ class ExportPanel(Panel):
         self.done()
 
     def _suggest(self) -> Path:
-        folder = self.context.settings.get("export/folder")
-        if not folder or not Path(folder).is_dir():
-            place = QStandardPaths.StandardLocation.DocumentsLocation
-            folder = QStandardPaths.writableLocation(place) or str(Path.home())
-        if not Path(folder).is_dir():
-            folder = str(Path.home())
         stamp = time.strftime("%Y-%m-%d-%H%M%S", time.localtime(time.time()))
-        return Path(folder) / f"{self.extract.noun}-{stamp}.{self.kind}"
+        return default_folder(self.context.settings) / f"{self.extract.noun}-{stamp}.{self.kind}"
 
     def _on_kind(self) -> None:
         text = self.path.text()
@@ -203,7 +198,17 @@ class ExportPanel(Panel):
         self.path.set_text(name if Path(name).suffix else f"{name}.{self.kind}")
 
 
-def _path(text: str) -> Path:
+def default_folder(settings: Settings) -> Path:
+    """Where the last export went, else the documents, else the home folder."""
+    folder = settings.get("export/folder")
+    if not folder or not Path(folder).is_dir():
+        place = QStandardPaths.StandardLocation.DocumentsLocation
+        folder = QStandardPaths.writableLocation(place) or str(Path.home())
+    return Path(folder) if Path(folder).is_dir() else Path.home()
+
+
+def whole_path(text: str) -> Path:
+    """A file's whole path in a folder that exists. Raises ``FieldError``."""
     if not text:
         raise FieldError("a file name is needed")
     path = Path(text).expanduser()

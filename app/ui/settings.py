@@ -75,6 +75,27 @@ class Settings:
             raise TypeError(f"setting {key} takes {type(KEYS[key]).__name__}, not {type(value).__name__}")
         self._store.setValue(self._full(key, name), json.dumps(value))
 
+    def stored(self) -> dict[str, Any]:
+        """What has been set and is declared, by whole key (``columns/streams``)."""
+        found = {}
+        for whole in self._store.allKeys():
+            declared = _declared(whole)
+            if declared is not None:
+                found[whole] = self.get(*declared)
+        return found
+
+    def put(self, whole: str, value: Any) -> bool:
+        """Remember ``value`` under a whole key; False when no such key is declared, or it takes another kind."""
+        declared = _declared(whole)
+        if declared is None or not _same_kind(value, KEYS[declared[0]]):
+            return False
+        self.set(declared[0], value, declared[1])
+        return True
+
+    def forget(self, whole: str) -> None:
+        """Back to the default."""
+        self._store.remove(whole)
+
     def sync(self) -> None:
         """Write now; called when the window closes."""
         self._store.sync()
@@ -83,6 +104,16 @@ class Settings:
         if key.endswith("/") != bool(name):
             raise KeyError(f"{key}: a family needs a name, and only a family takes one")
         return key + name
+
+
+def _declared(whole: str) -> tuple[str, str] | None:
+    """A whole key as ``get`` takes it: the declared one, and the member of a family."""
+    if whole in KEYS and not whole.endswith("/"):
+        return whole, ""
+    for key in KEYS:
+        if key.endswith("/") and whole.startswith(key) and whole != key:
+            return key, whole.removeprefix(key)
+    return None
 
 
 def _same_kind(value: Any, default: Any) -> bool:

@@ -21,6 +21,7 @@ from app.ui.dialogs.quit_panel import QuitPanel
 from app.ui.pages.settings.access import AccessSection
 from app.ui.pages.settings.appearance import AppearanceSection
 from app.ui.pages.settings.brokers import BrokersSection
+from app.ui.pages.settings.one_file import OneFileSection
 from app.ui.pages.settings.open_with import OpenWithSection
 from app.ui.pages.settings.operator import OperatorSection
 from app.ui.pages.settings.presets import PresetsSection
@@ -403,6 +404,7 @@ SCENES: dict[str, Scene] = {
     "settings-open-with": Scene(section(OpenWithSection)),
     "settings-operator": Scene(section(OperatorSection)),
     "settings-appearance": Scene(section(AppearanceSection)),
+    "settings-one-file": Scene(section(OneFileSection)),
     "panel-add-stream": Scene(add_stream),
     "panel-add-stream-errors": Scene(add_stream_errors),
     "panel-create-type": Scene(create_type),

@@ -124,7 +124,7 @@ class TestPage:
         assert desk.focusWidget() is page.list
         for _ in range(len(SECTIONS) - 1):
             qtbot.keyClick(page.list, Qt.Key.Key_Down)
-        assert page.list.currentItem().text() == "Appearance"
+        assert page.list.currentItem().text() == "Export and import"
         assert len(page._sections) == len(SECTIONS)
 
     def test_sections_are_built_when_first_shown(self, desk: Desk) -> None:

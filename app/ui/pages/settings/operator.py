@@ -76,6 +76,11 @@ class OperatorSection(Section):
         )
         self.finish()
 
+    def activate(self) -> None:
+        """Guards may have come with a file."""
+        for key, box in self.guards.items():
+            box.setValue(float(self.context.settings.get(key)))
+
     def save_name(self) -> None:
         """From now on acts carry this name."""
         try:

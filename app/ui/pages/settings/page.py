@@ -21,6 +21,7 @@ from app.ui.pages.settings.access import AccessSection
 from app.ui.pages.settings.agent_keys import AgentKeysSection
 from app.ui.pages.settings.appearance import AppearanceSection
 from app.ui.pages.settings.brokers import BrokersSection
+from app.ui.pages.settings.one_file import OneFileSection
 from app.ui.pages.settings.open_with import OpenWithSection
 from app.ui.pages.settings.operator import OperatorSection
 from app.ui.pages.settings.presets import PresetsSection
@@ -43,6 +44,7 @@ SECTIONS: tuple[type[Section], ...] = (
     OpenWithSection,
     OperatorSection,
     AppearanceSection,
+    OneFileSection,
 )
 
 
