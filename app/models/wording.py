@@ -58,6 +58,15 @@ def date_text(at: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
+def zone_text(at: float) -> str:
+    """The zone of this machine's times: ``UTC``, ``UTC+2``, ``UTC-3:30``."""
+    minutes = time.localtime(at).tm_gmtoff // 60
+    if not minutes:
+        return "UTC"
+    hours, rest = divmod(abs(minutes), 60)
+    return f"UTC{'+' if minutes > 0 else '-'}{hours}" + (f":{rest:02d}" if rest else "")
+
+
 def endpoint(address: str, port: int | None) -> str:
     """``address:port``, an IPv6 address in brackets; the address alone when there is no port."""
     if port is None:

@@ -32,11 +32,13 @@ class StripState:
     """Why nothing can be acted on now; "" when everything can."""
     operator: str = ""
     clock: str = ""
+    zone: str = ""
+    """Of the clock and of every time on the board; logs of desktops are in UTC."""
 
     @property
     def text(self) -> str:
         """Everything that is said, left to right; what tests and screen readers read."""
-        parts = [self.broker, self.not_live, *self.problems, *self.notes, self.operator, self.clock]
+        parts = [self.broker, self.not_live, *self.problems, *self.notes, self.operator, self.clock, self.zone]
         return "   ".join(part for part in parts if part)
 
 
@@ -73,7 +75,7 @@ class Strip(QWidget):
         return QSize(640, Theme.STRIP)
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        """Left: broker, age, what is wrong. Right: operator, clock."""
+        """Left: broker, age, what is wrong. Right: operator, clock and its zone."""
         theme, state = self._theme, self.state
         painter = QPainter(self)
         painter.fillRect(self.rect(), theme.color("strip"))
@@ -97,7 +99,8 @@ class Strip(QWidget):
 
     def _right(self, painter: QPainter) -> float:
         theme, x = self._theme, float(self.width() - 12)
-        for text, token, role in ((self.state.clock, "text", "heading"), (self.state.operator, "text2", "caption")):
+        state, small = self.state, ("text2", "caption")
+        for text, token, role in ((state.zone, *small), (state.clock, "text", "heading"), (state.operator, *small)):
             if text:
                 painter.setFont(theme.font(role))
                 width = QFontMetrics(theme.font(role)).horizontalAdvance(text)
@@ -105,7 +108,7 @@ class Strip(QWidget):
                 painter.drawText(
                     QRectF(x - width - 2, 0, width + 4, self.height() - 1), Qt.AlignmentFlag.AlignVCenter, text
                 )
-                x -= width + 16
+                x -= width + (6 if text == state.zone else 16)
         return x
 
     def _dot(self, painter: QPainter, x: float) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from app.contract import HealthRow
 from app.models.store import Store
-from app.models.wording import plain
+from app.models.wording import plain, zone_text
 from app.ui.strip import StripState
 
 NAMES = {"nats": "NATS", "journal": "the journal", "history": "history", "disk": "the disk", "clock": "the clock"}
@@ -45,6 +45,7 @@ def strip_state(
         blocked=not_live or connected.read_only,
         operator=operator,
         clock=time.strftime("%H:%M:%S"),
+        zone=zone_text(time.time()),
     )
 
 

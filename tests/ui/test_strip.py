@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 
+import pytest
 from PySide6.QtGui import QColor, QImage
 from pytestqt.qtbot import QtBot
 
@@ -33,6 +35,18 @@ class TestWords:
         state = board.state()
         assert (state.broker, state.live, state.blocked) == ("Grand Theatre", True, "")
         assert round(state.age or 0.0, 1) == 1.4
+
+    def test_the_clock_says_its_zone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        board = Board()
+        board.venue.open()
+        try:
+            for name, zone in (("UTC0", "UTC"), ("CET-1", "UTC+1"), ("NST3:30", "UTC-3:30"), ("IST-5:30", "UTC+5:30")):
+                monkeypatch.setenv("TZ", name)
+                time.tzset()
+                assert board.state().text.endswith(f"   {zone}")
+        finally:
+            monkeypatch.undo()
+            time.tzset()
 
     def test_after_three_seconds_it_is_not_live_since(self) -> None:
         board = Board()
