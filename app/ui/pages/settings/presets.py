@@ -44,7 +44,7 @@ class PresetsSection(Section):
         group.addWidget(self.empty)
         group.addWidget(self.list)
         self.new_button = button("New preset…", self.new, "primary")
-        self.edit_button = button("Edit…", self.edit)
+        self.edit_button = button("Change…", self.edit)
         self.default_button = button("Make default", self.make_default)
         self.delete_button = button("Delete", self.delete)
         group.addLayout(row(self.new_button, self.edit_button, self.default_button, None, self.delete_button))
