@@ -8,8 +8,6 @@ for system packages. Everything said here goes to standard error: standard outpu
 What a machine can do without (desktops of its own) is said when it is missing, and the command goes on.
 """
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import importlib.util
@@ -32,6 +30,8 @@ STAMP = VENV / "callboard-stamp.json"
 GIVEN_UP = VENV / "callboard-without.json"
 LOCK = ROOT / "requirements.lock"
 OLDEST = (3, 11)
+if sys.version_info < OLDEST:  # told before anything that an older Python cannot even read
+    sys.exit(f"dev.py: Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {sys.version.split()[0]}")
 SOURCES = ("dev.py", "app", "tests", "packaging")
 ROLES = ("serve", "agent", "demo", "take", "kick", "drain")
 
@@ -109,8 +109,6 @@ def set_up(
 
     ``wished`` tools are installed where that is possible; where not, that is said and the command goes on.
     """
-    if sys.version_info < OLDEST:
-        raise SetupFailed(f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed, this is {sys.version.split()[0]}")
     install_system_packages(missing_packages(libraries or {}, tools or {}))
     wanted = fingerprint()
     have = read_stamp()
@@ -198,7 +196,9 @@ def pip(*arguments: str) -> None:
         if attempt == 1:
             say("pip failed; trying once more")
             time.sleep(2)
-    raise SetupFailed(f"pip failed twice: {shlex.join(command)}")
+    raise SetupFailed(
+        f"pip failed twice, why is said above; mend that (a network?) and repeat:\n  {shlex.join(command)}"
+    )
 
 
 def pip_environment() -> dict[str, str]:

@@ -72,6 +72,14 @@ def test_help_needs_nothing_installed() -> None:
     assert all(command in told.stdout for command in dev.COMMANDS)
 
 
+def test_an_old_python_is_refused_in_words() -> None:
+    started = f"import runpy, sys; sys.version_info = (3, 8, 10, 'final', 0); runpy.run_path({dev.__file__!r})"
+    told = subprocess.run([sys.executable, "-c", started], capture_output=True, check=False, text=True, timeout=30)
+    assert told.returncode == 1
+    assert told.stderr.startswith("dev.py: Python 3.11 or newer is needed"), told.stderr
+    assert "Traceback" not in told.stderr
+
+
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A made-up environment with a stamp for it; returns the set-up steps taken."""
