@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from app.contract import AgentRow, DesktopRow, DrainRow, TemplateRow, ViewerRow
 from app.errors import Invalid
 from app.models.wording import age_text, natural, plain
-from app.quantities import duration_seconds
+from app.quantities import cpu_cores, duration_seconds, memory_bytes
 
 CONTAINER_PLATFORMS = ("docker", "kubernetes")
 MOST_NAMED = 3
@@ -61,6 +61,19 @@ def memory_text(amount: float | None) -> str:
     if amount < 1024**3:
         return f"{amount / 1024**2:.0f} MiB"
     return f"{amount / 1024**3:.1f} GiB"
+
+
+def resource_text(name: str, amount: str) -> str:
+    """What a session is given, ``2Gi`` as ``2.0 GiB`` and ``1500m`` as ``1.5 cores``; as it is where that is neither."""
+    try:
+        if name == "memory":
+            return memory_text(memory_bytes(amount))
+        if name == "cpu":
+            cores = cpu_cores(amount)
+            return "1 core" if cores == 1 else f"{cores:g} cores"
+    except Invalid:
+        return plain(amount)
+    return plain(amount)
 
 
 def load_text(row: DesktopRow) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.contract import AgentRow, DesktopRow, TemplateRow
 from app.models.fleet_states import heartbeat_age, sessions_text, state_of_agent, state_of_desktop
-from app.models.fleet_words import idle_text, load_text, time_out_text, why_not_runnable
+from app.models.fleet_words import idle_text, load_text, resource_text, time_out_text, why_not_runnable
 from app.models.ghosts import Ghost
 from app.models.store import Store
 from app.models.wording import age_text, clean, clock_text, date_text, plain
@@ -168,7 +168,9 @@ def _where(store: Store, row: DesktopRow, now: float) -> list[Line]:
 
 def _given(row: DesktopRow) -> list[Line]:
     words = {"cpu": "CPU"}
-    lines = [Line(words.get(key, plain(key).capitalize()), plain(value)) for key, value in row.resources.items()]
+    lines = [
+        Line(words.get(key, plain(key).capitalize()), resource_text(key, value)) for key, value in row.resources.items()
+    ]
     if row.limits:
         lines.append(Line("Limits", LIMITS.get(row.limits, plain(row.limits))))
     lines.append(Line("Home", "kept" if row.persistent_home else "thrown away at its end"))

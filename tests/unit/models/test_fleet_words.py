@@ -13,6 +13,7 @@ from app.models.fleet_words import (
     is_attached,
     load_text,
     rate_text,
+    resource_text,
     span_text,
     time_out_text,
     viewer_text,
@@ -115,3 +116,19 @@ class TestTemplates:
             why_not_runnable(row, {"mac": agent("mac", platform="attach")}) == "it has neither a command nor an image"
         )
         assert why_not_runnable(template(), {"mac": mac}, "attach") == "no connected agent publishes it"
+
+
+@pytest.mark.parametrize(
+    ("name", "amount", "text"),
+    [
+        ("memory", "2Gi", "2.0 GiB"),
+        ("memory", "512Mi", "512 MiB"),
+        ("cpu", "1500m", "1.5 cores"),
+        ("cpu", "1", "1 core"),
+        ("cpu", "1000m", "1 core"),
+        ("memory", "plenty", "plenty"),
+        ("gpu", "1", "1"),
+    ],
+)
+def test_what_a_session_is_given_is_written_as_what_it_uses(name: str, amount: str, text: str) -> None:
+    assert resource_text(name, amount) == text

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from app.models.fleet_words import time_out_text
+from app.models.fleet_words import resource_text, time_out_text
 from app.models.wording import plain
 from app.ui.dialogs.edit_template import EditTemplate, definition_of
 from app.ui.dialogs.template_list import TemplateList
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from app.ui.context import Context
 
 MOST_SHOWN = 12
+WORDS = {"cpu": "CPU"}
 
 
 class TemplatesSection(Section):
@@ -110,6 +111,8 @@ def told_of(template: TemplateRow) -> str:
     """What a template runs and with what, in a few lines."""
     runs = [f"Command: {plain(' '.join(template.command))}"] if template.command else []
     runs += [f"Image: {plain(template.base_image)}"] if template.base_image else []
-    given = ", ".join(f"{plain(key)} {plain(value)}" for key, value in template.default_resources.items())
+    given = ", ".join(
+        f"{WORDS.get(key, plain(key))} {resource_text(key, value)}" for key, value in template.default_resources.items()
+    )
     made = "built in" if template.built_in else "made here"
     return "\n".join([f"{plain(template.name)}, {made}", *runs, f"{given or 'no limits'}; {time_out_text(template)}"])
