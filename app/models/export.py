@@ -1,6 +1,6 @@
 """Rows of a table as CSV for spreadsheets and JSON for programs; text from the network cannot become a formula.
 
-``rows`` are what ``RowTable.export_rows`` gives. Writers go to any text stream; who opens the file is the caller.
+Each row is what ``RowTable.record`` gives. Writers go to any text stream; who opens the file is the caller.
 A time is an ``Instant``: for programs seconds since 1970, for spreadsheets a date of this machine's zone, which the
 head of its column names.
 """

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from app.contract import AgentRow, DesktopRow
 from app.models.fleet_states import is_draining, sessions_text
-from app.models.fleet_words import drain_text
 from app.models.wording import plain
 from app.ui.verb import Done, Losses, Verb
 
@@ -157,12 +156,6 @@ def drain_help(context: Context, ids: Sequence[str]) -> str:
 def _offline(context: Context, agent_id: str) -> str:
     row: AgentRow | None = context.store.agents.get(agent_id)
     return f"{plain(agent_id)} is offline" if row is not None and row.status == "offline" else ""
-
-
-def progress_of(context: Context, agent_id: str) -> str:
-    """The drain of an agent in words; "" when there is none."""
-    drain = context.store.drains.get(agent_id)
-    return "" if drain is None else drain_text(drain, context.store.broker_now())
 
 
 AGENT_VERBS = (

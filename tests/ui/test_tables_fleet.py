@@ -127,7 +127,7 @@ class TestAgents:
                 assert (index.data(SPARK_ROLE) is not None) == (kind == "spark")
         assert table.index(table.row_of("gone"), 0).data(GHOST_ROLE) == "deleted"
         assert tester.model() is table
-        assert {row["id"] for row in table.export_rows()} == {"rack-1", "rack-2", "gone"}
+        assert {row["id"] for row in map(table.record, table.order_items)} == {"rack-1", "rack-2", "gone"}
 
     def test_every_column_sorts(self, agents: Watched) -> None:
         agents.show(

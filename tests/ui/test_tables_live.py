@@ -419,7 +419,7 @@ def test_an_index_that_somebody_holds_stays_with_its_row(streams: Watched) -> No
 def test_what_is_exported_is_what_is_shown_with_numbers_as_numbers(streams: Watched) -> None:
     streams.show(stream("b", "=1+1"), stream("a", "cam"), stream("c", "mic"), session("x", "a"))
     assert streams.table.apply_filter("-mic") is None
-    rows = streams.table.export_rows()
+    rows = [streams.table.record(item) for item in streams.table.order_items]
     assert [row["id"] for row in rows] == ["b", "a"]
     assert rows[0]["name"] == "=1+1"
     assert rows[1]["consumers"] == 1

@@ -112,7 +112,7 @@ def test_an_audit_row_says_what_changed(board: Board) -> None:
     assert changes_of(row) == {"name": ("a", None), "port": (1, 2), "tags": (None, ["x"])}
     assert table.cell(table.item(1), table.column("change")) == ""
     assert table.apply_filter("ms>10") is None
-    assert table.export_rows()[0]["ms"] == 12.4
+    assert table.record(table.order_items[0])["ms"] == 12.4
 
 
 def test_an_audit_row_says_through_which_dialect_it_came(board: Board) -> None:
@@ -133,7 +133,7 @@ def test_every_column_sorts_filters_and_exports(board: Board, kind: type[PagedTa
         table.sort_by(column.key, descending=True)
         assert table.apply_filter(f"{column.key}:1") is None
         assert table.apply_filter("") is None
-    assert len(table.export_rows()) == 5
+    assert len(table.order_items) == 5
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

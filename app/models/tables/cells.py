@@ -38,7 +38,6 @@ from app.models.tables.columns import (
 )
 
 _FLAGS = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemNeverHasChildren
-_NOTHING = Qt.ItemFlag.NoItemFlags
 _HORIZONTAL = Qt.Orientation.Horizontal
 Index = QModelIndex | QPersistentModelIndex
 
@@ -211,18 +210,14 @@ class CellTable(QAbstractTableModel):
         group = self._order[row].group
         return group if group and (row == 0 or self._order[row - 1].group != group) else ""
 
-    def export_rows(self) -> list[dict[str, object]]:
-        """The shown rows in order as plain values by column key; numbers stay numbers, times seconds."""
-        self.moment.now = self.moment.store.broker_now()
-        return [
-            {
-                column.key: self.cell(item, column) if column.value is None else column.value(item, self.moment)
-                for column in self.columns
-                if column.kind != "button"
-            }
-            | {"id": item.id}
-            for item in self._order
-        ]
+    def record(self, item: Item) -> dict[str, Any]:
+        """A row as plain values by column key, and its ``id``; numbers stay numbers, times seconds."""
+        values = {
+            column.key: self.cell(item, column) if column.value is None else column.value(item, self.moment)
+            for column in self.columns
+            if column.kind != "button"
+        }
+        return values | {"id": item.id}
 
     # For ``arrange`` ------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
-from app.contract import SESSION_TTL, DesktopRow
+from app.contract import DesktopRow
 from app.models.export import Instant
 from app.models.filter import Field
 from app.models.states import State, rank
@@ -204,11 +204,6 @@ class SessionTable(LiveTable):
 
     def ttl_of(self, item: Item) -> float | None:
         return cast("float | None", _left(item, self.moment))
-
-    @property
-    def ttl_full(self) -> float:
-        """Seconds of a full TTL bar."""
-        return SESSION_TTL
 
     def search_text(self, item: Item) -> str:
         """Also ids and names that have no column."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.contract import STREAM_TTL, StreamRow
+from app.contract import StreamRow
 from app.models.export import Instant
 from app.models.filter import Field
 from app.models.states import State, rank, state_of_stream
@@ -139,11 +139,6 @@ class StreamTable(LiveTable):
 
     def spark_of(self, item: Item) -> Sequence[float]:
         return self._store.beats.of(item.id)
-
-    @property
-    def ttl_full(self) -> float:
-        """Seconds of a full TTL bar."""
-        return STREAM_TTL
 
     def search_text(self, item: Item) -> str:
         """Also entity and device, which have no column."""
