@@ -35,6 +35,12 @@ def clean(text: str) -> str:
     return text if text.isprintable() else text.translate(_UNSHOWN)
 
 
+def counted(number: int, noun: str) -> str:
+    """``3 sessions of the past``, and of one ``1 session of the past``; ``noun`` is the plural."""
+    first, *rest = noun.split(" ")
+    return " ".join((str(number), first.removesuffix("s") if number == 1 else first, *rest))
+
+
 def age_text(seconds: float) -> str:
     """A span in at most seven characters: ``12 s``, ``3 m 05``, ``2 h 14``, ``3 d 04``."""
     whole = int(seconds) if seconds > 0 else 0

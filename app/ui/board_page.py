@@ -15,6 +15,7 @@ from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QVBoxLayout, QWidge
 
 from app.models.filter import QueryError
 from app.models.tables.live import LiveTable
+from app.models.wording import counted
 from app.ui.details import DetailsPane, Section
 from app.ui.empty import EmptyText
 from app.ui.filter_box import FilterBox
@@ -286,7 +287,7 @@ class BoardPage(Page):
     def status_text(self) -> str:
         """What is shown, marked and hidden."""
         shown, total = self._counts()
-        parts = [f"{shown} of {total} rows" if shown != total else f"{total} row{'' if total == 1 else 's'}"]
+        parts = [f"{shown} of {total} rows" if shown != total else counted(total, "rows")]
         marked, hidden = len(self.model.marked()), self.model.hidden_marks()
         if marked:
             parts.append(f"{marked} marked")

@@ -45,6 +45,7 @@ class AgentsPage(BoardPage):
         self.middle.addWidget(self.plots)
         self.details.extra.addWidget(self.card)
         self.plots.setVisible(context.settings.get("agents/plots_open"))
+        self.filter.edit.setPlaceholderText("Filter   /   rack  -docker  state:held  region:foh  cpu>80")
         self.plots_button = QPushButton("Plots")
         self.plots_button.setCheckable(True)
         self.plots_button.setChecked(context.settings.get("agents/plots_open"))

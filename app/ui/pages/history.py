@@ -30,7 +30,7 @@ from app.models.filter import QueryError
 from app.models.tables.audit import AuditTable
 from app.models.tables.history import HistoryTable
 from app.models.tables.paged import PagedTable
-from app.models.wording import date_text
+from app.models.wording import counted, date_text
 from app.ui.details import DetailsPane, Section
 from app.ui.empty import EmptyText
 from app.ui.export import ExportPanel, extract_of
@@ -248,7 +248,7 @@ class HistoryPage(Page):
         """What is shown."""
         shown, total = self.tab.table.rowCount(), self.tab.table.total
         marked = len(self.tab.table.marked())
-        words = f"{shown} of {total} {self.tab.name}" if shown != total else f"{total} {self.tab.name}"
+        words = f"{shown} of {total} {self.tab.name}" if shown != total else counted(total, self.tab.name)
         return f"{words}    {marked} marked" if marked else words
 
     # -- tabs, time, filter ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from app.contract import DesktopRow
 from app.models.filter import Field, Query, QueryError, parse
 from app.models.fleet_states import state_of_desktop
 from app.models.states import FAULT, LIVE, STALE
-from app.models.wording import age_text, natural, plain
+from app.models.wording import age_text, counted, natural, plain
 from app.ui.filter_box import FilterBox
 from app.ui.page import Page
 from app.ui.theme import plain_label
@@ -139,7 +139,7 @@ class WallPage(Page):
     def status_text(self) -> str:
         """How many tiles there are."""
         shown, total = len(self.grid.ids), len(self.context.store.desktops)
-        return f"{shown} of {total} desktops" if shown != total else f"{total} desktop{'' if total == 1 else 's'}"
+        return f"{shown} of {total} desktops" if shown != total else counted(total, "desktops")
 
     def hints(self) -> str:
         return "Enter, V view    Shift+V control    / filter    F1 keys"
@@ -194,7 +194,7 @@ class WallPage(Page):
         elif runs and shot is not None and time.monotonic() - shot.at > OLD:
             note = f"{age_text(time.monotonic() - shot.at)} old"
         viewers = len(store.viewers_of(session_id))
-        looks = f"{viewers} viewer{'' if viewers == 1 else 's'}" if viewers else ""
+        looks = counted(viewers, "viewers") if viewers else ""
         line = ", ".join(part for part in (plain(row.user), plain(row.agent_id or ""), looks) if part)
         image = shot.image if shot is not None else None
         return Tile(row.id, plain(row.name), line, state, image, note, faded=bool(note) and note != "…")

@@ -11,6 +11,7 @@ from app.models.wording import (
     address_key,
     age_text,
     clock_text,
+    counted,
     endpoint,
     format_text,
     natural,
@@ -25,6 +26,19 @@ from app.models.wording import (
 )
 def test_ages(seconds: float, text: str) -> None:
     assert age_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (0, "streams", "0 streams"),
+        (1, "streams", "1 stream"),
+        (2, "rows", "2 rows"),
+        (1, "sessions of the past", "1 session of the past"),
+    ],
+)
+def test_one_is_no_plural(number: int, noun: str, text: str) -> None:
+    assert counted(number, noun) == text
 
 
 @pytest.mark.parametrize(
