@@ -8,6 +8,7 @@ websockets come when first used, after the window has been painted.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import TYPE_CHECKING
 from app.ui.strip_words import Connected
 
 if TYPE_CHECKING:
-    import asyncio
-
     from app.client.feed import FeedClient, Link
     from app.client.login import Login
     from app.client.process import BrokerState
     from app.contract import FeedMessage
     from app.ui.context import Context
+
+KEYRING_SLOW = 1.5
+"""Seconds after which the strip says that a keyring is waited for: it may be asking for its password elsewhere."""
 
 
 class Connection:
@@ -139,15 +141,23 @@ class Connection:
         token = self._context.tokens.get(url) or os.environ.get("CALLBOARD_TOKEN")
         missing = ""
         if not token:
+            slow = asyncio.get_running_loop().call_later(KEYRING_SLOW, self._wait_for_keyring, url)
             try:
                 token = await Credentials().get(url)
             except CredentialsError as error:
                 missing = error.message
+            finally:
+                slow.cancel()
         if self._remote != url:
             return
         if not token:
             self._context.toast(f"No token is kept for {url}. {missing} Settings, Brokers takes one.", tone="error")
         self._attach(url, token)
+
+    def _wait_for_keyring(self, url: str) -> None:
+        if self._remote == url:
+            text = f"Waiting for the keyring with the token of {url}: it may ask for its password"
+            self.state = Connected(name=url, text=text, remote=True)
 
     def _attach(self, url: str, token: str | None) -> None:
         from app.client.api import BrokerClient

@@ -11,18 +11,22 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
 from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
 from app.contract import PresetRow
 from app.demo.nats_client import connect as connect_nats
+from app.ui import connection
 from app.ui.console import Console
 from app.ui.dialogs.quit_panel import QuitPanel
 from app.ui.settings import Settings
@@ -274,6 +278,46 @@ async def test_a_second_console_adopts_the_broker(tmp_path: Path) -> None:
         await running
         other.window.deleteLater()
         assert (await client.healthz())["status"] == "ok"
+
+
+class SlowKeyring(KeyringBackend):
+    """One that asks a person, who takes a while."""
+
+    priority = 1  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answered = threading.Event()
+
+    def get_password(self, service: str, username: str) -> str | None:
+        self.answered.wait(WITHIN)
+        return "token"
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        raise AssertionError("nothing is kept here")
+
+
+async def test_a_keyring_that_asks_a_person_is_waited_for_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CALLBOARD_TOKEN", raising=False)
+    monkeypatch.setattr(connection, "KEYRING_SLOW", 0.0)
+    before, slow = keyring.get_keyring(), SlowKeyring()
+    keyring.set_keyring(slow)
+    try:
+        async with a_console(tmp_path, "http://127.0.0.1:9") as console:
+            strip = console.window.strip
+            async with asyncio.timeout(WITHIN):
+                while "Waiting for the keyring" not in console.strip_state().not_live:
+                    await asyncio.sleep(0.01)
+            console.window.refresh()
+            assert "Waiting for the keyring with the token of http://127.0.0.1:9" in strip.accessibleName()
+            slow.answered.set()
+            await until(console, lambda: console.store.link.state == "down")
+            assert "No broker answers" in console.strip_state().not_live
+    finally:
+        slow.answered.set()
+        keyring.set_keyring(before)
 
 
 async def test_a_remote_broker_by_its_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
