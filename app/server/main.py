@@ -18,13 +18,10 @@ journal, and the children end last. Sessions of agents go on.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
-import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
@@ -65,6 +62,7 @@ from app.server.instance import Instance
 from app.server.listeners import Listener, bind
 from app.server.metrics import Metrics
 from app.server.presets import Presets
+from app.server.process import Ready, alone_on_stdout, listen_to_signals, loop_factory, settle_memory
 from app.server.storage.database import Database
 from app.server.storage.fleet import FleetStore
 from app.server.storage.history import HistoryMover
@@ -76,16 +74,13 @@ from app.server.watch import ClockWatch, watch_disk
 
 log = get_logger("broker")
 
-Ready = Callable[[dict[str, Any]], None]
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 
 def run(config: ServeConfig, *, ready: Ready) -> int:
     """The whole life of a broker process; the exit status. Raises ``ConfigError`` and ``PortInUse``."""
     logs.configure(config.log_level)
     os.umask(0o077)  # databases and logs are their owner's too
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(serve(config, ready=_alone_on_stdout(ready), signals=True))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(serve(config, ready=alone_on_stdout(ready), signals=True))
 
 
 async def serve(config: ServeConfig, *, ready: Ready, stop: asyncio.Event | None = None, signals: bool = False) -> int:
@@ -93,9 +88,9 @@ async def serve(config: ServeConfig, *, ready: Ready, stop: asyncio.Event | None
     broker = Broker(config, stop or asyncio.Event())
     async with AsyncExitStack() as cleanup:
         if signals:
-            cleanup.callback(_listen_to_signals(broker.stop))
+            cleanup.callback(listen_to_signals(broker.stop))
         line = await broker.start(cleanup)
-        _settle_memory()
+        settle_memory()
         ready(line)
         await broker.stopping.wait()
         log.info("broker stops")
@@ -371,60 +366,3 @@ def _writing(folder: DataFolder) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"The data folder {folder.path} cannot be written: {error.strerror}.") from error
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where there is one; it has no Windows."""
-    if sys.platform == "win32":
-        return None
-    import uvloop
-
-    return uvloop.new_event_loop
-
-
-def _settle_memory() -> None:
-    """Take what start-up made out of later garbage collections, whose pauses would be in every heartbeat's way."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
-
-
-def _listen_to_signals(stop: Callable[[], None]) -> Callable[[], None]:
-    """A first signal begins a clean stop, a further one changes nothing; the answer ends the listening."""
-    loop = asyncio.get_running_loop()
-    if sys.platform == "win32":
-        before = {number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop)) for number in STOP_SIGNALS}
-
-        def restore() -> None:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    else:
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, stop)
-
-        def restore() -> None:
-            """Until the process has ended a signal may still come; the handlers do no harm."""
-
-    return restore
-
-
-def _alone_on_stdout(ready: Ready) -> Ready:
-    """Let ``ready`` write to standard output, and nothing else: stray output of libraries goes to standard error."""
-    try:
-        own = os.dup(1)
-        os.dup2(2, 1)
-    except OSError:  # a service without standard streams
-        return ready
-
-    def tell(line: dict[str, Any]) -> None:
-        os.dup2(own, 1)
-        try:
-            ready(line)
-        except BrokenPipeError:
-            log.info("nobody reads the readiness line")
-        finally:
-            os.dup2(2, 1)
-            os.close(own)
-
-    return tell
