@@ -21,7 +21,7 @@ from app.client.snapshot import read_board
 from app.contract import Diff, FeedMessage, Snapshot
 from tests.fakes.broker import BrokerProcess, Brokers
 
-AGENT_WITHIN = 20.0
+AGENT_WITHIN = 40.0
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ async def changes(window: ViewerWindow) -> None:
     await until(two, f"the picture changes, not only {seen}")
 
 
-async def until(condition: Callable[[], Any], what: str, within: float = 20.0) -> Any:
+async def until(condition: Callable[[], Any], what: str, within: float = 40.0) -> Any:
     """Wait for what no signal tells: pixels of a page and files of another process."""
     try:
         async with asyncio.timeout(within):

@@ -34,7 +34,7 @@ from app.ui.settings import Settings
 from tests.fakes.broker import BrokerProcess
 from tests.fakes.nats import settled
 
-WITHIN = 30.0
+WITHIN = 45.0
 OPERATOR = "kim"
 FINGER = 0.1
 """Seconds between two presses; what comes faster is the repeat of a key that is held (``app/ui/key_repeat.py``)."""
@@ -207,7 +207,7 @@ class House:
         await eventually(steady)
         return seen[-1]
 
-    async def back_at(self, base: dict[str, float], within: float = 10.0) -> None:
+    async def back_at(self, base: dict[str, float], within: float = 30.0) -> None:
         """Wait until tasks and queues are what they were."""
         last: dict[str, float] = {}
 
@@ -340,7 +340,7 @@ class House:
             return all(said[column] == words for column, words in wanted.items())
 
         try:
-            await self.until(says, 10.0)  # a row that nobody beats lives for 30 s
+            await self.until(says, 20.0)  # a row that nobody beats lives for 30 s
         except AssertionError:
             raise AssertionError(f"the row stays at { {name: cells.get(name) for name in wanted} }") from None
         return cells

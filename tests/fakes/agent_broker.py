@@ -28,7 +28,7 @@ from app.agent_protocol import (
 )
 
 Message = TypeVar("Message", bound=FromAgent)
-WITHIN = 15.0
+WITHIN = 30.0
 
 
 class AgentSide:

@@ -66,7 +66,7 @@ class RunningBroker:
     def client(self, *, console: bool = True, **options: Any) -> httpx.AsyncClient:
         """An HTTP client of it, with a console's token or as a stranger."""
         headers = self.headers if console else {}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=10.0, **options)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, trust_env=False, timeout=30.0, **options)
 
 
 @asynccontextmanager

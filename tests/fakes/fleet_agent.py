@@ -23,7 +23,7 @@ from app.agent_protocol import (
 from app.server.fleet.registry import Fleet
 
 T = TypeVar("T", bound=ToAgent)
-SOON = 5.0
+SOON = 20.0
 
 
 class FakeAgent:

@@ -23,7 +23,7 @@ from app.demo.nats_client import connect as connect_nats
 from app.server.events import Published
 from tests.fakes.broker import RunningBroker, running_broker
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 CAMERA: dict[str, Any] = {
     "name": "Main Stage Camera A",

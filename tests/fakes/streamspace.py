@@ -111,7 +111,7 @@ class ScriptedAgent:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Until the broker has said what makes this true."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not holds():
                 self._news.clear()
                 await self._news.wait()

@@ -119,7 +119,7 @@ class Agent:
 
     async def settled(self) -> None:
         """Until every tunnel has ended."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self._tunnels:
                 await asyncio.gather(*self._tunnels)
 
@@ -160,7 +160,7 @@ class VncServer:
 
     async def hears(self, data: bytes) -> None:
         """Until it has been told this."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while data not in self.said:
                 self.news.clear()
                 await self.news.wait()
@@ -204,7 +204,7 @@ class Stream:
 
     async def read(self, count: int) -> bytes:
         """Exactly so many."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self._rest) < count:
                 message = await self._socket.recv()
                 assert isinstance(message, bytes)
@@ -232,7 +232,7 @@ class Xvnc:
         )  # fmt: skip
         os.close(write)
         try:
-            number = await asyncio.wait_for(asyncio.to_thread(_line, read), 20)
+            number = await asyncio.wait_for(asyncio.to_thread(_line, read), 40)
             self.display = f":{number}"
             yield self
         finally:

@@ -131,7 +131,7 @@ class Desk:
 
     async def until(self, holds: Any) -> None:
         """Until an event has made this true."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while not holds():
                 self.news.clear()
                 await self.news.wait()

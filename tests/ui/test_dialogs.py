@@ -160,14 +160,14 @@ class TestAddStream:
         while len(broker.asked) < 3:
             await asyncio.sleep(0)
         broker.refusal = ApiError(404, "expired", "Stream not found or expired")
-        await asyncio.wait_for(beating, 5)
+        await asyncio.wait_for(beating, 15)
 
     async def test_stops_beating_when_the_console_turns_to_another_broker(self, desk: Desk, broker: Broker) -> None:
         beating = asyncio.create_task(keep_alive(desk.context, broker, "s", every=0.001))
         while not broker.asked:
             await asyncio.sleep(0)
         desk.context.client = None
-        await asyncio.wait_for(beating, 5)
+        await asyncio.wait_for(beating, 15)
 
     def test_shows_the_brokers_refusal_at_its_fields(self, desk: Desk, broker: Broker) -> None:
         broker.refusal = refusal()

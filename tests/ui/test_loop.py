@@ -53,7 +53,7 @@ async def test_a_thread_can_hand_over() -> None:
     loop, done = running(), asyncio.Event()
     thread = threading.Thread(target=loop.call_soon_threadsafe, args=(done.set,))
     thread.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await done.wait()
     thread.join()
 

@@ -95,7 +95,7 @@ class Seat:
         framed = asyncio.Event()
         window = self.open(mode, session_id)
         window.link.framed.connect(framed.set)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             await framed.wait()
         window.link.framed.disconnect(framed.set)
         return window

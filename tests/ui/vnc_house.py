@@ -30,7 +30,7 @@ from app.client.fleet import Ticket
 from app.contract import PROTOCOL, DesktopRow, Diff, Event, Hello, Row, Snapshot, ViewerMode
 from app.models.store import Store
 
-WITHIN = 20.0
+WITHIN = 40.0
 DIE_WITH_ME = ["setpriv", "--pdeathsig", "KILL", "--"]
 """What a test that is killed has started ends with it."""
 SCRIPT = r"""while IFS= read -r line; do

@@ -40,7 +40,7 @@ def start_data(command: list[str] | None = None, **more: Any) -> dict[str, Any]:
     }
 
 
-async def until(condition: Any, within: float = 15.0) -> None:
+async def until(condition: Any, within: float = 30.0) -> None:
     """Wait for what no event tells."""
     async with asyncio.timeout(within):
         while not condition():

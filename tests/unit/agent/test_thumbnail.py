@@ -91,7 +91,7 @@ async def test_every_version_and_rectangles_in_any_order(serve: Serve, version: 
         writer.write(struct.pack(">BxH", 0, 2) + struct.pack(">HHHHi", 0, 0, 1, 1, 0) + b"\x11\x12\x13\x00")
         writer.write(struct.pack(">HHHHi", 1, 0, 3, 1, 0) + b"\x21\x22\x23\x00" * 3)
 
-    frame = await asyncio.wait_for(grab(await serve(talk)), 5)
+    frame = await asyncio.wait_for(grab(await serve(talk)), 15)
     assert frame == Frame(4, 2, bytearray(b"\x11\x12\x13\x00" + b"\x21\x22\x23\x00" * 3 + b"\x01\x02\x03\x00" * 4))
 
 
@@ -105,7 +105,7 @@ async def test_every_version_and_rectangles_in_any_order(serve: Serve, version: 
 )
 async def test_what_cannot_be_shown_is_refused_in_words(serve: Serve, talk: Any, says: str) -> None:
     with pytest.raises(AgentFailure, match=says):
-        await asyncio.wait_for(grab(await serve(talk)), 5)
+        await asyncio.wait_for(grab(await serve(talk)), 15)
 
 
 async def test_a_server_that_is_none_or_says_too_much_is_refused(serve: Serve) -> None:
@@ -126,7 +126,7 @@ async def test_a_server_that_is_none_or_says_too_much_is_refused(serve: Serve) -
 
     for talk in (http, outside, endless, gone):
         with pytest.raises(AgentFailure):
-            await asyncio.wait_for(grab(await serve(talk)), 5)
+            await asyncio.wait_for(grab(await serve(talk)), 15)
 
 
 async def test_a_desktop_that_says_nothing_costs_a_second(serve: Serve, local: Local, monkeypatch: Any) -> None:

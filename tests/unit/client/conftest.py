@@ -16,7 +16,7 @@ from websockets.http11 import Request, Response
 from app.client.feed import FeedClient, Link
 from app.contract import PROTOCOL, Diff, FeedMessage, Snapshot
 
-WITHIN = 10.0
+WITHIN = 30.0
 
 
 class Peer:

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from app.client.credentials import NO_KEYRING, Credentials, CredentialsError
 from app.client.login import Login
 
-WITHIN = 10.0
+WITHIN = 30.0
 Http = Callable[..., Awaitable[str]]
 
 

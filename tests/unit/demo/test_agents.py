@@ -17,7 +17,7 @@ from app.demo.agents import AgentCrowd, SimulatedAgent, Tally
 from tests.fakes.broker import BrokerProcess, Brokers
 
 TEMPLATE = {"name": "sim", "display_name": "Simulated", "base_image": "localhost/sim:1", "persistent_home": False}
-WITHIN = 20.0
+WITHIN = 40.0
 
 
 @asynccontextmanager

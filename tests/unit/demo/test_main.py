@@ -28,7 +28,7 @@ from app.demo.house import Place
 from app.demo.main import SERVE_OPTIONS, _nats_of
 from tests.fakes.broker import BrokerProcess
 
-ENDED_WITHIN = 20.0
+ENDED_WITHIN = 40.0
 
 
 class Demo:
@@ -88,7 +88,7 @@ def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
     end_left(tmp_path)
 
 
-async def until(question: Callable[[], Awaitable[Any]], within: float = 30.0) -> Any:
+async def until(question: Callable[[], Awaitable[Any]], within: float = 60.0) -> Any:
     """Ask until the answer is something."""
     async with asyncio.timeout(within):
         while True:

@@ -29,7 +29,7 @@ async def ok(scope: Scope, receive: Receive, send: Send) -> None:
 async def ask(port: int, path: str = "/") -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         answer = await reader.read()
     writer.close()
     await writer.wait_closed()
@@ -204,7 +204,7 @@ async def test_answers_of_every_kind_arrive_on_one_connection(tree: TaskTree) ->
     listener = Listener("main", bind("127.0.0.1", 0, "port"), parts)
     await listener.start(tree, tree.root)
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         for method, path in (("HEAD", "/long"), ("GET", "/none"), ("GET", "/long"), ("GET", "/parts")):
             writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
@@ -256,7 +256,7 @@ async def test_a_client_that_falls_silent_within_a_request_is_let_go(
     await listener.start(tree, tree.root)
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     writer.write(begun)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         assert (await reader.read()).partition(b"\r\n")[0] == told
         if begun.endswith(b"{"):
             await ended.wait()
@@ -282,7 +282,7 @@ async def test_a_client_that_waits_for_its_answer_or_between_requests_is_not_sil
         begun.clear()
         release.clear()
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             await begun.wait()
             for _ in range(3):
                 listener.let_go_of_the_silent()

@@ -300,7 +300,7 @@ async def raw(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             return await reader.read(4096)
     finally:
         writer.close()
@@ -364,7 +364,7 @@ async def test_a_connection_is_kept_over_many_requests(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(3):
         writer.write(b"POST / HTTP/1.1\r\n" + HEAD + b"\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):
             head = await reader.readuntil(b"\r\n\r\n")
             assert await reader.readexactly(1) == b"0"
         assert head.startswith(b"HTTP/1.1 200")

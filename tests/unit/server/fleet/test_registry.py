@@ -68,7 +68,7 @@ async def test_what_ended_a_day_ago_is_forgotten(house: House) -> None:
     row, kept = await house.running(agent), await house.running(agent, user="x")
     await house.fleet.delete(row.id, force=True, by="kim", admin=True)
     await agent.drop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while ("desktop_log", row.id) not in house.store.kept:
             await asyncio.sleep(0)
     await house.later(DAY)
@@ -128,7 +128,7 @@ async def test_nothing_of_a_connection_stays_when_it_has_ended(house: House) -> 
         agent = house.agent()
         await agent.register()
         await agent.drop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while sum(1 for _ in house.tasks.root.walk()) > base:
             await asyncio.sleep(0)
     assert house.fleet.gauges()["callboard_agents_online"] == 0

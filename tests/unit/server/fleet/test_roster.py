@@ -361,7 +361,7 @@ async def test_an_agent_that_does_not_read_is_closed_and_others_go_on(house: Hou
     await house.wait(lambda: "stuck" in house.fleet.agents)
     for number in range(2000):
         connection.say(ProgramsRequest(programs=[str(number)]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await closed.wait()
     assert house.fleet.agents["stuck"].status == "offline"
     await house.agent("fine").register()
@@ -384,7 +384,7 @@ async def test_a_broker_that_is_busy_reads_no_further(house: House) -> None:
         await asyncio.sleep(0)
     assert 100 < sum(1 for task in reading if not task.done()) < 200
     house.store.gate.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await asyncio.gather(tagging, *reading)
 
 

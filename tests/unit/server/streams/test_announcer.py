@@ -74,7 +74,7 @@ async def test_events_gather_and_are_said_in_their_order(said: Said) -> None:
     events.publish("session.started", SESSION.id, SESSION)
     events.publish("session.stopped", SESSION.id, Gone(reason="stopped"))
     assert messages == []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while len(messages) < 2:
             await asyncio.sleep(0)
     assert [message["type"] for _, message in messages] == ["session_started", "session_stopped"]

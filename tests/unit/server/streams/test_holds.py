@@ -46,7 +46,7 @@ def nodes(domain: Domain) -> list[TaskNode]:
 
 async def beats(domain: Domain, session_id: str, count: int) -> list[Any]:
     """The first beats of a session, waited for."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while True:
             found = [event.change for event in domain.heard if (event.kind, event.id) == ("session.beat", session_id)]
             if len(found) >= count:
@@ -107,7 +107,7 @@ async def test_holds_of_an_earlier_life_are_beaten_again(domain: Domain, tmp_pat
     stop = second.start()
     await beats(domain, session.id, 1)
     await domain.state.close_session(session.id)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while nodes(domain):
             await asyncio.sleep(0.01)
     stop()
@@ -121,6 +121,6 @@ async def test_a_session_that_died_unheard_ends_the_node(domain: Domain, monkeyp
 
     monkeypatch.setattr(domain.state, "heartbeat_session", gone)
     await domain.streams.hold(session.id, "Ada")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while nodes(domain):
             await asyncio.sleep(0.01)
