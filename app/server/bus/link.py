@@ -38,6 +38,8 @@ class Link(asyncio.Protocol):
         self.closed: asyncio.Future[str] = loop.create_future()
         self.writable = True
         self.max_payload = MAX_PAYLOAD
+        self.on_refusal: Callable[[str], None] = lambda text: None
+        """Called with the server's words when it refuses one subject and goes on."""
         self._credential = (user, password)
         self._on_writable = on_writable
         self._parser = wire.Parser(self)
@@ -149,6 +151,7 @@ class Link(asyncio.Protocol):
         """A complaint about one frame is logged; what ends the connection is kept as its reason."""
         if text.lower().startswith("permissions violation"):
             log.warning("NATS refuses", reason=text)
+            self.on_refusal(text)
         else:
             self._complaint = text
 

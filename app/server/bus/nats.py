@@ -31,6 +31,8 @@ RETRY = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to connect; the last one repeats."""
 CONNECT_TIMEOUT = 2.0
 NO_RESPONDERS = b"503"
+REQUESTS = "maestra.stream.request."
+"""What questions begin with; a server that refuses one refuses them all."""
 
 
 class Bus:
@@ -48,6 +50,8 @@ class Bus:
         self._token = secrets.token_hex(8)
         """Where the next answer comes to: nobody who has been asked once may guess it."""
         self._link: Link | None = None
+        self._refused = ""
+        self._mute = False
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._handlers: list[tuple[str, Handler]] = []
         self._outbox: deque[bytes] = deque()
@@ -101,8 +105,8 @@ class Bus:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
         link = self._link
-        if link is None or not link.alive:
-            answer.set_exception(_away())
+        if link is None or not link.alive or self._mute:
+            answer.set_exception(_away(self._refused))
             return answer
         if not wire.is_subject(subject) or len(payload) > link.max_payload:
             text = f"NATS cannot carry this request of {len(payload)} bytes"
@@ -173,6 +177,8 @@ class Bus:
     async def _connect(self) -> Link:
         """A link with everything subscribed; what waited is on its way."""
         link = await open_link(self._url(), self._flush, CONNECT_TIMEOUT)
+        self._refused, self._mute = "", False
+        link.on_refusal = self._on_refusal
         try:
             link.subscribe(f"{self._inbox}.*", self._answered)
             attached = -1
@@ -186,12 +192,21 @@ class Bus:
             link.close()
             raise
         self._link = link
-        self._health.set("nats", True)
+        self._health.set("nats", not self._refused, self._refused, take_down=self._mute)
         self._first.set()
         if self.dropped:
             log.warning("messages were dropped so far", dropped=self.dropped)
         self._flush()
         return link
+
+    def _on_refusal(self, text: str) -> None:
+        """The server's account may not do what a broker does. What takes need counts more than what is announced."""
+        mute = self._inbox in text or REQUESTS in text
+        if self._mute or (self._refused and not mute):
+            return
+        self._refused, self._mute = f"NATS does not let this broker work: {text}", mute
+        if self._link is not None:
+            self._health.set("nats", False, self._refused, take_down=mute)
 
     def _attach(self, link: Link, subject: str, handler: Handler) -> None:
         """A coroutine is awaited by the node of deliveries, in order; a plain function is called on the spot."""
@@ -263,5 +278,5 @@ def _give_up(answer: asyncio.Future[bytes], subject: str, timeout: float) -> Non
         answer.set_exception(NoAnswer(f"No answer on {subject} within {timeout:g} s"))
 
 
-def _away() -> Unavailable:
-    return Unavailable("NATS is away: no stream can be requested now", code="bus_away")
+def _away(why: str = "") -> Unavailable:
+    return Unavailable(why or "NATS is away: no stream can be requested now", code="bus_away")

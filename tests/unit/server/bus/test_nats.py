@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import nats
 import psutil
 import pytest
@@ -13,6 +14,8 @@ import structlog
 
 from app.demo.nats_client import connect as connect_nats
 from app.errors import NoAnswer, Unavailable
+from app.paths import DataFolder
+from app.server.bus import embedded
 from app.server.bus import nats as bus_module
 from app.server.bus.embedded import EmbeddedNats
 from app.server.bus.nats import Bus
@@ -212,6 +215,65 @@ async def test_a_wrong_credential_is_told_and_leaks_nothing(tree: TaskTree, boar
     await board.until(lambda: board.nats.ok)
     await bus.stop()
     gc.collect()
+
+
+async def test_a_server_that_does_not_let_it_hear_answers_is_told_at_once(
+    tree: TaskTree, board: Board, server: EmbeddedNats
+) -> None:
+    """As anybody of the venue, who may not do what a broker does."""
+    bus = Bus(tree, board.health, lambda: f"nats://127.0.0.1:{server.port}")
+    await bus.start()
+    assert (board.nats.ok, board.nats.take_down) == (False, True)
+    assert board.nats.text.startswith("NATS does not let this broker work: Permissions Violation for Subscription")
+    with pytest.raises(Unavailable, match="does not let this broker work") as caught:
+        await bus.request("maestra.stream.request.x", b"", 60.0)
+    assert caught.value.code == "bus_away"
+    await bus.stop()
+
+
+@pytest.mark.parametrize(
+    ("verb", "subject", "take_down"),
+    [
+        ("subscribe", "maestra.stream.heartbeat.*", False),
+        ("publish", "maestra.stream.advertise", False),
+        ("publish", "maestra.stream.request.*", True),
+    ],
+)
+async def test_a_server_that_refuses_a_subject_is_told(
+    tree: TaskTree,
+    board: Board,
+    folder: DataFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    subject: str,
+    take_down: bool,
+) -> None:
+    usual = embedded.configuration
+
+    def strict(*arguments: Any, **named: Any) -> bytes:
+        told = msgspec.json.decode(usual(*arguments, **named))
+        told["authorization"]["users"][0]["permissions"] = {verb: {"deny": [subject]}}
+        return msgspec.json.encode(told)
+
+    monkeypatch.setattr(embedded, "configuration", strict)
+    server = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", 0)
+    await server.start()
+    bus = Bus(tree, board.health, lambda: server.url)
+    await bus.start()
+    await bus.subscribe("maestra.stream.heartbeat.*", lambda subject, payload: None)
+    bus.publish("maestra.stream.advertise", b"x")
+    asked = bus.request("maestra.stream.request.x", b"", 60.0)
+    await board.until(lambda: not board.nats.ok)
+    assert board.nats.take_down == take_down
+    assert "NATS does not let this broker work: Permissions Violation" in board.nats.text
+    again = bus.request("maestra.stream.request.x", b"", 60.0)
+    with pytest.raises(Unavailable) as caught:
+        await again
+    assert caught.value.code == ("bus_away" if take_down else "no_responders")
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    await bus.stop()
+    await server.stop()
 
 
 async def test_a_failing_handler_harms_nobody(bus: Bus, publisher: nats.aio.client.Client) -> None:
