@@ -403,6 +403,10 @@ async def test_our_own_tags_are_changed(streamspace: Venue) -> None:
         assert (answer.status_code, answer.json()["tags"], answer.json()["state"]) == (200, ["b", "c"], "running")
         both = await streamspace.kim.patch(place(made), json={"tags": [], "state": "hibernated"})
         assert (both.json()["tags"], both.json()["state"]) == ([], "hibernated")
+        for refused in ({"tags": ["x"], "state": "hibernated"}, {"tags": ["x", " ,"], "state": "running"}):
+            assert (await streamspace.kim.patch(place(made), json=refused)).status_code == 400
+            row = (await streamspace.kim.get(place(made))).json()
+            assert (row["tags"], row["state"]) == ([], "hibernated"), "refused, and changed nevertheless"
     [first, _] = [act for act in streamspace.audited if act.verb == "tag"]
     assert (first.operator, first.before, first.after) == ("kim", {"tags": ["a"]}, {"tags": ["b", "c"]})
 

@@ -25,7 +25,7 @@ log = get_logger("fleet")
 
 ANSWER_WITHIN = 10.0
 """Seconds that a change of state waits for its agent before it answers with what is."""
-MOST_TAGS = 32
+MOST_TAGS = 50
 LONGEST_TAG = 100
 _NAMESPACE = "streamspace"
 

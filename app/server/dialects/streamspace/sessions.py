@@ -108,16 +108,16 @@ class Sessions:
         row = self.known(caller, call.ids["session_id"])
         if body.state is None and body.tags is None:
             raise Invalid("Field 'state' is required", code="missing_required_field", detail={"field": "state"})
+        if body.state is not None:  # first: where it is refused nothing has changed
+            async with self._act(caller, VERBS.get(body.state, "change"), row.id) as act:
+                act.before = {"state": row.state}
+                row = await self._fleet.change_state(row.id, body.state, by=caller.username, admin=caller.is_admin)
+                act.after = {"state": row.state}
         if body.tags is not None:
             async with self._act(caller, "tag", row.id) as act:
                 act.before = {"tags": row.tags}
                 row = await self._fleet.set_tags(row.id, body.tags, caller.username)
                 act.after = {"tags": row.tags}
-        if body.state is not None:
-            async with self._act(caller, VERBS.get(body.state, "change"), row.id) as act:
-                act.before = {"state": row.state}
-                row = await self._fleet.change_state(row.id, body.state, by=caller.username, admin=caller.is_admin)
-                act.after = {"state": row.state}
         return answer(rows.session_changed(row, tags=body.tags is not None))
 
     async def delete_session(self, call: Call, query: wire.DeleteQuery) -> Json:

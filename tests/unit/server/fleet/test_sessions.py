@@ -123,7 +123,7 @@ async def test_a_first_start_goes_elsewhere_when_the_own_agent_is_away(house: Ho
         ({"resources": {"gpu": "1"}}, "validation_failed"),
         ({"idle_timeout": "soon"}, "validation_failed"),
         ({"tags": ["a,b"]}, "validation_failed"),
-        ({"tags": ["x"] * 33}, "validation_failed"),
+        ({"tags": ["x"] * 51}, "validation_failed"),
         ({"state": "terminated"}, "validation_failed"),
         ({"user": " "}, "validation_failed"),
         ({"agent_id": "nobody"}, "agent_not_found"),
