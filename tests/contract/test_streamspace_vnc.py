@@ -133,8 +133,9 @@ async def test_the_token_may_come_in_a_header_and_binary_is_answered_where_offer
         assert await handshake(one) == b"scripted"
     async with desk.look(session_id, subprotocols=[Subprotocol("base64"), Subprotocol("binary")]) as two:
         assert two.subprotocol == "binary"
-    async with desk.look(session_id, subprotocols=[Subprotocol("base64")]) as three:
+    async with desk.look(session_id.upper(), subprotocols=[Subprotocol("base64")]) as three:  # as operations have it
         assert three.subprotocol is None
+        assert await handshake(three) == b"scripted"
 
 
 async def test_several_look_at_one_desktop_each_through_a_tunnel_of_its_own(desk: Desk) -> None:

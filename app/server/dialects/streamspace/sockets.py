@@ -92,7 +92,9 @@ class ViewerSocket:
     def _look(self, scope: Scope) -> tuple[Look, str]:
         """Who wants to look at what; and the ticket, where there is one. Raises ``CallboardError``."""
         services = self._services
-        session_id = scope["path_params"]["session_id"]
+        desktops, session_id = services.fleet.desktops, scope["path_params"]["session_id"]
+        if session_id not in desktops:
+            session_id = session_id.lower()
         text = services.callers.token(scope)
         if is_ticket(text):
             ticket = services.tokens.peek_ticket(text, session_id)
@@ -101,7 +103,7 @@ class ViewerSocket:
             text = ""
             principal = services.callers.caller(scope)
             mode, shadow = _mode(scope), False
-        row = services.fleet.desktops.get(session_id)
+        row = desktops.get(session_id)
         if row is None:
             raise NotFound(f"No session with ID '{session_id}' exists", code="session_not_found")
         if not principal.is_admin and row.user != principal.username:
