@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication, QKeyEvent
+from PySide6.QtGui import QGuiApplication, QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QMenu, QSplitter, QVBoxLayout, QWidget
 
 from app.models.filter import QueryError
@@ -57,7 +57,7 @@ class BoardPage(Page):
         self.head = QHBoxLayout()
         self.head.setContentsMargins(12, 7, 12, 7)
         self.head.setSpacing(8)
-        self.filter.setMinimumWidth(220)
+        self.filter.setMinimumWidth(160)
         self.filter.setMaximumWidth(780)
         self.head.addWidget(self.filter, 3)
         self.head.addStretch(1)
@@ -179,10 +179,27 @@ class BoardPage(Page):
         for button in self.buttons:
             button.setVisible(button.verb.kind == (kind or self.kinds[0]))
             button.refresh(hidden)
+        self._fit_head()
         self.view.set_blocked(bool(self.context.actions.blocked))
         if not self.model.rowCount():
             self._count()  # an empty board says at once whether it waits, or has been told that there is nothing
         self._refresh_details()
+
+    def _fit_head(self) -> None:
+        """Buttons leave their keys out where the line is too short for all: words are never cut."""
+        room = self.width() - self.head.contentsMargins().left() - self.head.contentsMargins().right()
+        for number in range(self.head.count()):
+            widget = self.head.itemAt(number).widget()
+            if widget is None or widget.isHidden():
+                continue
+            shown = widget.minimumWidth() if widget is self.filter else widget.sizeHint().width()
+            room -= self.head.spacing() + (widget.whole_width if isinstance(widget, VerbButton) else shown)
+        for button in self.buttons:
+            button.set_short(room < 0)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit_head()
 
     # -- filter ------------------------------------------------------------------------------------------------
 

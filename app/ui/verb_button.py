@@ -30,6 +30,8 @@ class VerbButton(QPushButton):
         self.verb = verb
         self._verbs = [verb]
         self._targets = targets
+        self._words = self._key = ""
+        self._short = False
         self.setProperty("kind", verb.button)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.clicked.connect(self.press_verb)
@@ -53,10 +55,9 @@ class VerbButton(QPushButton):
         if hidden:
             title += f"  ({hidden} hidden not)"
         reason = self.context.actions.why_not(self.verb.name, ids)
-        text = f"{title}   {key_name(self.verb.key)}" if self.verb.key else title
-        text = text.replace("&", "&&")  # a name's own, not the mark of a mnemonic
-        if self.text() != text:
-            self.setText(text)
+        self._words = title.replace("&", "&&")  # a name's own, not the mark of a mnemonic
+        self._key = f"   {key_name(self.verb.key)}" if self.verb.key else ""
+        self._write()
         if self.isEnabled() == bool(reason):
             self.setEnabled(not reason)
         tip = escape_tooltip(reason or self.verb.help)
@@ -64,3 +65,18 @@ class VerbButton(QPushButton):
             self.setToolTip(tip)
         warned = bool(self.verb.warning and len(ids) == 1 and self.verb.warning(self.context, ids[0]))
         set_role(self, "true" if warned else "false", name="warned")
+
+    def set_short(self, short: bool) -> None:
+        """Leave the key out, where there is no room for all."""
+        self._short = short
+        self._write()
+
+    @property
+    def whole_width(self) -> int:
+        """Pixels that it wants with its key."""
+        return self.sizeHint().width() + (self.fontMetrics().horizontalAdvance(self._key) if self._short else 0)
+
+    def _write(self) -> None:
+        text = self._words if self._short else self._words + self._key
+        if self.text() != text:
+            self.setText(text)

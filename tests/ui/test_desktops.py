@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QMenu
+from PySide6.QtWidgets import QApplication, QMenu, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.client.api import ApiError
@@ -39,6 +39,20 @@ def house(qtbot: QtBot, tmp_path: Path) -> Iterator[Stage]:
 
 def actions_of(menu: QMenu) -> dict[str, QAction]:
     return {action.text().split("\t")[0]: action for action in menu.actions() if action.text()}
+
+
+class TestNarrow:
+    def test_buttons_leave_their_keys_out_before_words_are_cut(self, house: Stage) -> None:
+        page = house.sessions
+        for width, words in ((1600, "Terminate   Delete"), (960, "Terminate"), (1600, "Terminate   Delete")):
+            house.window.resize(width, 900)
+            house.settle()
+            for _ in range(4):
+                QApplication.processEvents()
+            shown = [button for button in page.findChildren(QPushButton) if button.isVisible()]
+            assert words in [button.text() for button in shown]
+            assert all(button.width() >= button.sizeHint().width() for button in shown)
+            assert page.filter.geometry().right() < min(button.x() for button in page.buttons if button.isVisible())
 
 
 class TestHibernate:
