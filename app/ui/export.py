@@ -18,6 +18,7 @@ from PySide6.QtCore import QStandardPaths
 from PySide6.QtWidgets import QButtonGroup, QFileDialog, QHBoxLayout, QPushButton, QRadioButton
 
 from app.models.export import write_csv, write_json
+from app.models.wording import counted
 from app.ui.dialogs.fields import Field, FieldError, line_edit
 from app.ui.panel import Panel
 from app.ui.theme import plain_label
@@ -48,18 +49,11 @@ class Extract:
 def extract_of(table: RowTable, noun: str, *, note: str = "") -> Extract:
     """What a table shows now, bound to its rows of now: a later sort or filter does not change the export."""
     items = list(table.order_items)
-    kept = [column for column in table.columns if column.kind != "button"]
 
     def records() -> Iterator[Mapping[str, Any]]:
-        for item in items:
-            record: dict[str, Any] = {}
-            for column in kept:
-                value = column.value
-                record[column.key] = table.cell(item, column) if value is None else value(item, table.moment)
-            record["id"] = item.id
-            yield record
+        return (table.record(item) for item in items)
 
-    columns = [(column.key, column.title) for column in kept]
+    columns = [(column.key, column.title) for column in table.columns if column.kind != "button"]
     return Extract(noun, (*columns, ("id", "Id")), len(items), records, note)
 
 
@@ -97,7 +91,7 @@ class ExportPanel(Panel):
     def __init__(self, context: Context, extract: Extract) -> None:
         super().__init__(
             context,
-            f"Export {extract.count} {extract.noun}",
+            f"Export {counted(extract.count, extract.noun)}",
             subtitle=extract.note or "What the filter shows, in the order shown.",
         )
         self.extract = extract
@@ -163,7 +157,7 @@ class ExportPanel(Panel):
             self._busy = False
             self.ok_button.setEnabled(True)
         self.context.settings.set("export/folder", str(path.parent))
-        self.context.toast(f"{count} {self.extract.noun} exported to {path}", tone="good")
+        self.context.toast(f"{counted(count, self.extract.noun)} exported to {path}", tone="good")
         self.done()
 
     def _suggest(self) -> Path:

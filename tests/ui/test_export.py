@@ -117,6 +117,15 @@ def test_enter_writes_and_closes(desk: Desk, qtbot: QtBot, tmp_path: Path) -> No
     assert not path.with_name(path.name + ".part").exists()
 
 
+def test_one_row_is_no_plural(desk: Desk, qtbot: QtBot) -> None:
+    table = table_of(desk)
+    table.apply_filter('"Cam 1"')
+    panel = open_panel(desk, table)
+    assert panel.title.text() == "Export 1 stream"
+    qtbot.keyClick(panel.path.editor, Qt.Key.Key_Return)
+    assert desk.words == [f"1 stream exported to {panel.path.text()}"]
+
+
 def test_an_existing_file_wants_a_second_press(desk: Desk, tmp_path: Path) -> None:
     panel = open_panel(desk, table_of(desk))
     path = tmp_path / "have.csv"
