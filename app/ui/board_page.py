@@ -188,8 +188,8 @@ class BoardPage(Page):
     def _fit_head(self) -> None:
         """Buttons leave their keys out where the line is too short for all: words are never cut."""
         room = self.width() - self.head.contentsMargins().left() - self.head.contentsMargins().right()
-        for number in range(self.head.count()):
-            widget = self.head.itemAt(number).widget()
+        items = [self.head.itemAt(number) for number in range(self.head.count())]
+        for widget in [item.widget() for item in items if item is not None]:
             if widget is None or widget.isHidden():
                 continue
             shown = widget.minimumWidth() if widget is self.filter else widget.sizeHint().width()
