@@ -1,6 +1,6 @@
-"""What the floor reads out of an ASGI scope, and the id that an error and its log line share.
+"""What the floor and the dialects read out of an ASGI request, and the id that an error and its log line share.
 
-Used by the guard, by ``Access`` and by the error handlers of dialects.
+Used by the guard, by ``Access``, and by the operations and error handlers of dialects.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from urllib.parse import parse_qs, unquote
 
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
 from app.config import is_loopback
 
@@ -18,6 +18,10 @@ OPERATOR_HEADER = b"x-callboard-operator"
 OPERATOR_LENGTH = 100
 SUCCESSOR_HEADER = b"x-callboard-replaced-by"
 SUCCESSOR_LENGTH = 100
+
+
+class Hangup(Exception):
+    """The client went away before its body was complete."""
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -78,3 +82,18 @@ def request_id(scope: Scope) -> str:
         known = scope["callboard.request_id"] = secrets.token_hex(8)
     text: str = known
     return text
+
+
+async def body_of(receive: Receive) -> bytes:
+    """The whole body (the guard limits its size); raises ``Hangup``."""
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        return body
+    parts = []
+    while message["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+    raise Hangup

@@ -23,6 +23,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import CallboardError
+from app.server.access.requests import Hangup, body_of
 from app.server.dialects.maestra import errors
 from app.server.dialects.maestra.wire import Id
 from app.server.streams.strict_json import BadJson, decode
@@ -30,10 +31,6 @@ from app.server.streams.strict_json import BadJson, decode
 _ID = TypeAdapter(Id).validator
 _CANONICAL = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 """How the broker writes an id, which is how nearly everybody sends it back."""
-
-
-class Hangup(Exception):
-    """The client went away before its body was complete."""
 
 
 class Unprocessable(Exception):
@@ -52,21 +49,6 @@ def read_id(text: str, name: str) -> str:
         return str(_ID.validate_python(text))
     except ValidationError as exc:
         raise Unprocessable([{**error, "loc": ("path", name)} for error in exc.errors(include_url=False)]) from exc
-
-
-async def read_body(receive: Receive) -> bytes:
-    """The whole body (the guard limits its size); raises ``Hangup``."""
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        return body
-    parts = []
-    while message["type"] == "http.request":
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
-    raise Hangup
 
 
 def says_json(scope: Scope) -> bool:
@@ -120,7 +102,7 @@ class Operation(APIRoute):
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         arguments: dict[str, Any] = {name: read_id(text, name) for name, text in scope["path_params"].items()}
         if self._model is not None and self._body is not None:
-            arguments[self._body] = self._fit(await read_body(receive), says_json(scope))
+            arguments[self._body] = self._fit(await body_of(receive), says_json(scope))
         if self._wants_request:
             arguments["request"] = Request(scope)
         response: Response = await self._call(**arguments)

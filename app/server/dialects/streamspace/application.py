@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.errors import CallboardError, NotFound, Unauthorised
 from app.server.access.principal import Principal
+from app.server.access.requests import Hangup
 from app.server.dialects import Dialect
 from app.server.dialects.streamspace import errors, sockets
 from app.server.dialects.streamspace.agents import Agents
@@ -24,7 +25,7 @@ from app.server.dialects.streamspace.documentation import document
 from app.server.dialects.streamspace.errors import render, request_name
 from app.server.dialects.streamspace.limits import HEADERS, Limiter
 from app.server.dialects.streamspace.log_stream import LogStream
-from app.server.dialects.streamspace.operations import Hangup, Operation
+from app.server.dialects.streamspace.operations import Operation
 from app.server.dialects.streamspace.people import People
 from app.server.dialects.streamspace.services import StreamSpaceServices
 from app.server.dialects.streamspace.sessions import Sessions

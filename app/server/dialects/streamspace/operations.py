@@ -20,16 +20,13 @@ from starlette.types import Receive, Scope
 
 from app.errors import Forbidden, Invalid
 from app.server.access.principal import Principal
+from app.server.access.requests import body_of
 from app.server.dialects.streamspace.errors import Json
 from app.server.dialects.streamspace.wire import ChangeTemplate
 from app.server.streams.strict_json import BadJson, decode
 
 Endpoint = Callable[..., Awaitable[Response]]
 REASON_LENGTH = 500
-
-
-class Hangup(Exception):
-    """The client went away before its body was complete."""
 
 
 @dataclass(frozen=True)
@@ -115,21 +112,6 @@ class Operation:
         is_template = self.body is not None and issubclass(self.body, ChangeTemplate)
         code = "template_invalid" if is_template else "validation_failed"
         return Invalid(f"Invalid value for '{place}': {reason}", code=code, detail={"field": place, "reason": reason})
-
-
-async def body_of(receive: Receive) -> bytes:
-    """The whole body, whose size the guard limits; raises ``Hangup``."""
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        return body
-    parts = []
-    while message["type"] == "http.request":
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
-        message = await receive()
-    raise Hangup
 
 
 def answer(shown: Any, status: int = 200) -> Json:

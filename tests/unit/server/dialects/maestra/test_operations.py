@@ -8,10 +8,10 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import FastAPI
-from starlette.types import Message, Scope
+from starlette.types import Scope
 
 from app.server.dialects.maestra import wire
-from app.server.dialects.maestra.operations import Hangup, StreamsApi, read_body, says_json
+from app.server.dialects.maestra.operations import StreamsApi, says_json
 from tests.contract.test_maestra_seed import STREAM
 from tests.unit.server.streams.conftest import Domain
 
@@ -105,27 +105,6 @@ async def test_hasty_operations_answer_as_the_route_table_would(domain: Domain, 
 
 def _shape(value: Any) -> Any:
     return sorted(value) if isinstance(value, dict) and "id" in value else value
-
-
-async def messages(*parts: Message) -> bytes:
-    """Read a body that comes as these messages."""
-    waiting = list(parts)
-
-    async def receive() -> Message:
-        return waiting.pop(0)
-
-    return await read_body(receive)
-
-
-async def test_bodies_in_pieces_and_cut_off() -> None:
-    def piece(body: bytes, more: bool) -> Message:
-        return {"type": "http.request", "body": body, "more_body": more}
-
-    assert await messages({"type": "http.request"}) == b""
-    assert await messages(piece(b"a", True), piece(b"", True), piece(b"b", False)) == b"ab"
-    for cut in ([], [piece(b"a", True)]):
-        with pytest.raises(Hangup):
-            await messages(*cut, {"type": "http.disconnect"})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from app.errors import Forbidden, Invalid
 from app.server.access.principal import Principal
 from app.server.dialects.streamspace import wire
-from app.server.dialects.streamspace.operations import Call, Hangup, Operation, answer, body_of, nothing
+from app.server.dialects.streamspace.operations import Call, Operation, answer, nothing
 
 KIM = Principal("user", "u1", "kim", "user")
 ADA = Principal("user", "u2", "ada", "admin")
@@ -134,13 +134,6 @@ async def test_only_administrators() -> None:
     assert caught.value.code == "not_permitted"
     call, given = await operation(admin=True).serve({}, receiver(), ADA, {"x": "1"})  # type: ignore[misc]
     assert (call.caller, call.ids, given) == (ADA, {"x": "1"}, ())
-
-
-async def test_a_body_in_pieces_and_one_that_breaks_off() -> None:
-    pieces = ({"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.request", "body": b"}"})
-    assert await body_of(receiver(*pieces)) == b"{}"
-    with pytest.raises(Hangup):
-        await body_of(receiver(pieces[0], {"type": "http.disconnect"}))
 
 
 def test_answers() -> None:
