@@ -1,4 +1,4 @@
-"""Export of what is filtered: CSV for people with spreadsheets, JSON for programs (UX: Ctrl+E).
+"""Export of what is filtered: CSV for people with spreadsheets, JSON for programs.
 
 ``ExportPanel`` asks in place for format and file; any page opens it with its table's ``Extract``. The values are
 gathered in slices on the Qt thread, so that 10,000 rows do not stall the window, and written in a thread by the

@@ -202,3 +202,17 @@ def test_a_breach_is_seen(module: str, source: str) -> None:
 )
 def test_what_the_law_allows(module: str, source: str) -> None:
     assert violations(module, source, set(modules_of(ROOT))) == []
+
+
+def bare_tasks(source: str) -> list[int]:
+    """Lines that begin a task which no tree shows or stops."""
+    names = {"create_task", "ensure_future", "TaskGroup"}
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
+    return [call.lineno for call in calls if names & {getattr(call.func, "attr", ""), getattr(call.func, "id", "")}]
+
+
+def test_the_broker_begins_tasks_in_its_tree_alone() -> None:
+    broker = ROOT / "app" / "server"
+    found = {path.name: bare_tasks(path.read_text("utf-8")) for path in broker.rglob("*.py")}
+    assert {name for name, lines in found.items() if lines} == {"tasks.py"}
+    assert bare_tasks("import asyncio\nasyncio.create_task(x())\nensure_future(y())") == [2, 3]
