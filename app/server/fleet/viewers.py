@@ -11,21 +11,20 @@ import asyncio
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 from app.agent_protocol import CloseCode, VncProxyError, VncProxyRequest
-from app.contract import AgentRow, DesktopRow, Gone, ViewerBeat, ViewerMode, ViewerRow
+from app.contract import AgentRow, DesktopRow, Gone, ViewerMode, ViewerRow
 from app.errors import CallboardError, Conflict, Forbidden, NotFound, Unavailable
 from app.logs import get_logger
 from app.server.events import EventLog, Published
-from app.server.fleet.hop import LOST, NO_CODE, READ_SIZE, Hop
+from app.server.fleet.hop import READ_SIZE, Hop
 from app.server.fleet.probe import Probe
-from app.server.fleet.relay import Relay
 from app.server.fleet.rfb_filter import KNOWN_TYPES, REFUSAL
 from app.server.fleet.tunnels import Tunnels
+from app.server.fleet.viewer import Look, Viewer
 from app.server.tasks import TaskTree
 
 log = get_logger("viewers")
@@ -35,7 +34,6 @@ PROBE_WITHIN = 5.0
 BEAT_EVERY = 1.0
 PING_TUNNEL_EVERY = 20
 """Beats between two pings of a tunnel; a viewer is pinged at each beat, which measures its round trip."""
-SILENT_AFTER = 20.0
 REFUSED_FOR = 60.0
 """Seconds that a user who was kicked may not look at that session."""
 MOST_WORDS = 500
@@ -47,21 +45,6 @@ PROXY_CODES = {
     "VNC_HIBERNATED": CloseCode.HIBERNATED,
 }
 """What an agent that cannot open a desktop says → the viewer's close code; 4502 for everything else."""
-REASONS = {
-    CloseCode.NORMAL: "closed",
-    CloseCode.SHUTDOWN: "closed",
-    NO_CODE: "closed",
-    LOST: "closed",
-    CloseCode.TOKEN: "login ended",
-    CloseCode.KICKED: "kicked",
-    CloseCode.SESSION_GONE: "session gone",
-    CloseCode.TUNNEL_TIMEOUT: "no tunnel",
-    CloseCode.ENDED: "session ended",
-    CloseCode.HIBERNATED: "hibernated",
-    CloseCode.REFUSED: "refused",
-    CloseCode.AGENT_LOST: "agent lost",
-}
-"""Close code → ``Gone.reason``."""
 
 
 class Desktops(Protocol):
@@ -81,51 +64,6 @@ class Desktops(Protocol):
 
     def viewer_closed(self, session_id: str, counts_as_activity: bool) -> None:
         """Somebody looks no longer."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """Who wants to look at what, and how. ``until`` takes what to do when the login behind it ends; its answer lets go."""
-
-    session_id: str
-    user: str
-    mode: ViewerMode
-    until: Callable[[Callable[[], None]], Callable[[], None]]
-    shadow: bool = False
-    address: str = ""
-
-    @property
-    def counts(self) -> bool:
-        """Whether this is the user at work, for the idle clock."""
-        return self.mode == "control" and not self.shadow
-
-
-class Viewer:
-    """One viewer, from its upgrade to its end."""
-
-    def __init__(self, row: ViewerRow, look: Look, generation: int, hop: Hop) -> None:
-        self.row = row
-        self.look = look
-        self.generation = generation
-        self.relay = Relay(hop, look.mode, self._over)
-        self.settled = asyncio.Event()
-        """It is joined, or over."""
-        self.gone: Gone | None = None
-        self.by = ""
-
-    def join(self, tunnel: Hop) -> None:
-        """The agent has dialled back."""
-        self.row.open = True
-        self.relay.join(tunnel)
-        self.settled.set()
-
-    def fail(self, code: int, reason: str) -> None:
-        """End it from here."""
-        self.relay.end(code, reason)
-
-    def _over(self, code: int, reason: str) -> None:
-        self.gone = Gone(reason=REASONS.get(code, "failed"), text=reason, by=self.by)
-        self.settled.set()
 
 
 class Viewers:
@@ -394,31 +332,5 @@ class Viewers:
         """Measure every viewer over the last ``seconds``; let those go who are not there."""
         self._beats += 1
         for viewer in list(self._viewers.values()):
-            self._ping(viewer)
-            self._measure(viewer, seconds)
-
-    def _ping(self, viewer: Viewer) -> None:
-        relay = viewer.relay
-        if relay.viewer.silence > SILENT_AFTER:
-            relay.viewer.abort()
-            return
-        relay.viewer.ping()
-        if relay.tunnel is not None:
-            if relay.tunnel.silence > SILENT_AFTER:
-                relay.tunnel.abort()
-            elif min(relay.viewer.held_for, relay.tunnel.held_for) > SILENT_AFTER:
-                relay.viewer.abort()  # neither reads, so neither is read, and no pong could be heard
-            elif self._beats % PING_TUNNEL_EVERY == 0:
-                relay.tunnel.ping()
-
-    def _measure(self, viewer: Viewer, seconds: float) -> None:
-        row, relay = viewer.row, viewer.relay
-        down, up, rtt = relay.viewer.sent, relay.up_bytes, relay.viewer.rtt
-        beat = ViewerBeat(
-            open=row.open, down_bytes=down, up_bytes=up,
-            down_rate=round((down - row.down_bytes) / seconds, 1), up_rate=round((up - row.up_bytes) / seconds, 1),
-            rtt=round(rtt * 1000, 2) if rtt is not None else None,
-        )  # fmt: skip
-        for name in beat.__struct_fields__:
-            setattr(row, name, getattr(beat, name))
-        self._events.publish("viewer.beat", row.id, beat)
+            viewer.ping(tunnel=self._beats % PING_TUNNEL_EVERY == 0)
+            self._events.publish("viewer.beat", viewer.row.id, viewer.measure(seconds))

@@ -23,7 +23,7 @@ from app.server.access.tickets import is_ticket
 from app.server.dialects.streamspace.agent_socket import AgentSocket
 from app.server.dialects.streamspace.services import StreamSpaceServices
 from app.server.dialects.streamspace.viewer_page import ViewerPage
-from app.server.fleet.viewers import Look
+from app.server.fleet.viewer import Look
 from app.server.listeners import TAKE_OVER
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from app.agent_protocol import VncProxyError, VncProxyRequest
 from app.contract import AgentRow, DesktopRow, ViewerBeat, ViewerMode
 from app.errors import Conflict, Forbidden, NotFound, Unavailable
 from app.server.events import EventLog, Published
-from app.server.fleet import viewers as module
+from app.server.fleet import viewer as module
 from app.server.fleet.rfb_filter import REFUSAL
-from app.server.fleet.viewers import MOST_VIEWERS, REFUSED_FOR, Look, Viewers
+from app.server.fleet.viewer import Look
+from app.server.fleet.viewers import MOST_VIEWERS, REFUSED_FOR, Viewers
 from app.server.listeners import TAKE_OVER
 from app.server.tasks import TaskTree
 from tests.fakes.clock import Clock
