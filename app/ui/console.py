@@ -41,6 +41,7 @@ from app.ui.sheet import SheetPanels
 from app.ui.strip import StripState
 from app.ui.strip_words import strip_state
 from app.ui.theme import Theme
+from app.ui.viewer.warm import WarmUp
 
 if TYPE_CHECKING:
     from app.ui.pages.agents import AgentsPage
@@ -95,7 +96,7 @@ class Console:
         )
         self.actions.bind(self.context)
         self.actions.confirm_panel = confirm_panel
-        verbs.declare(self.actions)
+        self._warm_up = WarmUp(self.context, verbs.declare(self.actions), self.window.last_input)
         self.connection = Connection(self.context, data_dir, serve_options)
         self._was_live = False
         self.store.listen(lambda _: self._board_changed())
@@ -208,6 +209,7 @@ class Console:
             self.streams.second()
         if "Agents" in self.window.pages:
             self.agents.second()
+        self._warm_up.second()
 
     def _board_changed(self) -> None:
         """The board became live, or stopped being so: say it at once rather than at the next refresh."""

@@ -25,6 +25,7 @@ from app.ui.strip import Strip, StripState
 from app.ui.theme import Theme
 from app.ui.toasts import Toasts
 from app.ui.verb import Command
+from app.ui.viewer.warm import LastInput
 
 if TYPE_CHECKING:
     from app.ui.context import Context
@@ -62,6 +63,7 @@ class MainWindow(QWidget):
         self.toasts = Toasts(self, self.stack)
         self._build()
         self._repeats = KeyRepeat(self)
+        self.last_input = LastInput(self)
         self._timer = QTimer(self)
         self._timer.setInterval(REFRESH_MILLISECONDS)
         self._timer.timeout.connect(self.refresh)
@@ -289,6 +291,7 @@ class MainWindow(QWidget):
         """From now on there is a native window, and keys arrive there."""
         super().showEvent(event)
         self.windowHandle().installEventFilter(self._repeats)
+        self.windowHandle().installEventFilter(self.last_input)
 
     def event(self, event: QEvent) -> bool:
         """Notice the first paint."""

@@ -20,6 +20,7 @@ from app.ui.takeover import replaces_words, standing, undo_refused
 from app.ui.verb import Done, Losses, Verb
 from app.ui.verbs_agents import AGENT_VERBS
 from app.ui.verbs_desktops import DESKTOP_VERBS, VIEWER_VERBS
+from app.ui.viewer.desk import ViewerDesk
 from app.ui.viewer.verbs import viewer_verbs
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
 NO_PRESET = "no preset yet: where should it go?"
 
 
-def declare(actions: Actions) -> None:
-    """Declare all verbs, in the order in which menus show them."""
-    looks = [replace(verb, shows=True) for verb in viewer_verbs(actions.context)]
+def declare(actions: Actions) -> ViewerDesk:
+    """Declare all verbs, in the order in which menus show them; the desk of the windows that some of them open."""
+    desk = ViewerDesk(actions.context)
+    looks = [replace(verb, shows=True) for verb in viewer_verbs(actions.context, desk)]
     for verb in (*STREAM_VERBS, *SESSION_VERBS, *AGENT_VERBS, *looks, *DESKTOP_VERBS, *VIEWER_VERBS):
         actions.add_verb(verb)
+    return desk
 
 
 # -- streams ---------------------------------------------------------------------------------------------------

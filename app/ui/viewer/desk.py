@@ -46,11 +46,6 @@ class ViewerDesk:
         window.start()
         return window
 
-    def warm(self) -> None:
-        """Load the engine now, so that the first viewer opens as fast as the next."""
-        self._keep()
-        self._load()
-
     async def warm(self) -> None:
         """Load the engine now, so that the first viewer opens as fast as the next. Raises ``Unavailable``."""
         self._keep()
