@@ -16,7 +16,6 @@ import msgspec
 
 from app.agent_protocol import (
     WINDOW,
-    Capacity,
     CloseCode,
     CommandResult,
     Heartbeat,
@@ -45,11 +44,8 @@ from app.server.storage.fleet import CommandRow
 
 log = get_logger("agents")
 
-MOST_SESSIONS = 10_000
-DEFAULT_SESSIONS = 10
 MOST_UNKEPT = 10_000
 """Events that wait for the database to come back; of a later one its agent's next inventory tells."""
-MOST_METADATA = 64 * 1024
 SEED_CAPABILITIES = ["hibernate", "vnc", "logs"]
 """Of an agent that names none: what the document has, and logs, which it may know or pass over."""
 
@@ -214,9 +210,9 @@ class Roster:
     def _row(self, connection: AgentConnection, message: Register) -> AgentRow:
         now = self._clock()
         known = self._state.agents.get(connection.agent_id)
-        capacity, warning = _bounded(message.capacity)
+        capacity, warning = bounds.capacity_within(message.capacity)
         metadata = message.metadata
-        if not bounds.fits(metadata, MOST_METADATA):
+        if not bounds.fits(metadata, bounds.MOST_METADATA):
             metadata, warning = {}, "its metadata is too large and was left out"
         connection.claim = warning
         if message.attached:
@@ -308,14 +304,14 @@ class Roster:
     def _beat(self, agent_id: str, message: Heartbeat) -> None:
         now = self._clock()
         reported = message.capacity.current_sessions
-        reported = reported if reported is not None and 0 <= reported <= MOST_SESSIONS else None
+        reported = reported if reported is not None and 0 <= reported <= bounds.MOST_SESSIONS else None
         load = message.load
         self._state.beat_agent(
             agent_id,
             last_heartbeat=now,
             reported_sessions=reported,
-            cpu=_percent(load.cpu) if load is not None else None,
-            memory=_percent(load.memory) if load is not None else None,
+            cpu=bounds.percent_within(load.cpu) if load is not None else None,
+            memory=bounds.percent_within(load.memory) if load is not None else None,
             warning=self._difference(agent_id, reported) or self._current[agent_id].claim,
         )
         for one in load.sessions if load is not None else ():
@@ -376,23 +372,6 @@ class Roster:
     def _ask_programs(self, connection: AgentConnection) -> None:
         if connection.link.platform in COMMAND_PLATFORMS:
             connection.say(ProgramsRequest(programs=self._programs()))
-
-
-def _bounded(capacity: Capacity) -> tuple[Capacity, str]:
-    """What an agent says it holds, within what can be, and what was wrong with it."""
-    wanted = DEFAULT_SESSIONS if capacity.max_sessions is None else capacity.max_sessions
-    held = min(max(wanted, 0), MOST_SESSIONS)
-    warning = "" if held == wanted else f"it claims room for {wanted} sessions; {held} are believed"
-    sane = Capacity(max_sessions=held, max_cpu=_positive(capacity.max_cpu), max_memory=_positive(capacity.max_memory))
-    return sane, warning
-
-
-def _positive(number: float | None) -> float | None:
-    return number if number is not None and 0 < number < 1e15 else None
-
-
-def _percent(number: float | None) -> float | None:
-    return None if number is None else round(min(max(number, 0.0), 100.0), 1)
 
 
 def _rfc3339(at: float) -> str:
