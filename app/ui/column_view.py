@@ -78,15 +78,15 @@ class ColumnView(QTableView):
         self.fit_columns()
 
     def layout_of_columns(self) -> list[dict[str, Any]]:
-        """Columns from left to right with width and visibility, by key."""
+        """Columns from left to right by key, with visibility, and with the width where the operator made it another."""
         head = self.horizontalHeader()
         order = sorted(range(len(self.table.columns)), key=head.visualIndex)
         return [
             {
                 "key": self.table.columns[number].key,
-                "width": self._width_of(number),
                 "shown": not self.isColumnHidden(number) or number in self._yielding,
             }
+            | ({} if self._width_of(number) == self.table.columns[number].width else {"width": self._width_of(number)})
             for number in order
         ]
 
@@ -161,6 +161,8 @@ class ColumnView(QTableView):
         head = self.horizontalHeader()
         keys = {column.key: number for number, column in enumerate(self.table.columns)}
         self._grown.clear()
+        for number, column in enumerate(self.table.columns):
+            head.resizeSection(number, column.width)
         while self._yielding:
             self.setColumnHidden(self._yielding.popitem()[0], False)
         place = 0

@@ -28,6 +28,12 @@ def test_room_to_spare_goes_to_what_is_cut_short(stage: Stage) -> None:
     wide = {column.key: column.wide for column in stage.streams.model.columns}
     roomy = size(stage, 1920)
     assert {key: roomy[key] for key in FROM} == {key: wide[key] for key in FROM}
+    assert size(stage, 1366)["state"] == declared["state"]
+    stage.streams.toggle_details()
+    beside = size(stage, 1366)
+    assert stage.streams.view.horizontalScrollBar().maximum() == 0
+    assert {"state", "name", "take", "consumers", "on", "ttl"} <= set(beside)
+    stage.streams.toggle_details()
     tight = size(stage, 1440)
     assert all(tight[key] >= declared[key] for key in tight)
     assert tight["name"] == declared["name"]
@@ -43,6 +49,7 @@ def test_the_room_of_today_is_not_remembered(stage: Stage) -> None:
     assert view.layout_of_columns() == before
     view.set_layout_of_columns(before)
     assert widths(view)["on"] == view.table.column("on").wide
+    assert not any("width" in entry for entry in before), "what is declared may be declared otherwise tomorrow"
 
 
 def test_what_the_operator_sized_stays_as_it_is(stage: Stage) -> None:
@@ -52,6 +59,9 @@ def test_what_the_operator_sized_stays_as_it_is(stage: Stage) -> None:
     view.setColumnWidth(number, 99)
     assert size(stage, 1700)["format"] == 99
     assert size(stage, 1920)["format"] == 99
-    assert {"key": "format", "width": 99, "shown": True} in view.layout_of_columns()
+    layout = view.layout_of_columns()
+    assert {"key": "format", "width": 99, "shown": True} in layout
+    view.set_layout_of_columns(layout)
+    assert widths(view)["format"] == 99
     view.reset_columns()
     assert widths(view)["format"] == view.table.columns[number].wide

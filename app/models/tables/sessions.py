@@ -73,7 +73,7 @@ SESSION_COLUMNS = (
     Column(
         "way", "From \N{RIGHTWARDS ARROW} To", 280, _way, kind="mono", field=Field("address", _way, hosts=_hosts),
         sort=both(session.way_key, desktop.way_key), hint="Publisher to consumer; agent to whoever looks at the desktop",
-        wide=300,
+        wide=300, yields=1,
     ),
     Column("agent", "Agent", 112, only_desktop(desktop.agent), wide=136),
     Column(

@@ -58,9 +58,9 @@ WORDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """The audit's cells in an operator's words."""
 WIDTHS: dict[str, dict[str, Any]] = {
-    "status": {"width": 176}, "what": {"width": 190}, "type": {"width": 60, "yields": 2},
-    "from": {"width": 112, "wide": 140},
-    "who": {"width": 124, "wide": 140}, "way": {"width": 246, "yields": 1}, "protocol": {"width": 72, "wide": 108, "yields": 3},
+    "status": {"width": 176}, "what": {"width": 190}, "type": {"width": 60, "yields": 3},
+    "from": {"width": 112, "wide": 140, "yields": 1},
+    "who": {"width": 124, "wide": 140}, "way": {"width": 246, "yields": 2}, "protocol": {"width": 72, "wide": 108, "yields": 4},
     "duration": {"width": 78}, "ended": {"hidden": True},
     "error": {"hidden": True},
 }  # fmt: skip
