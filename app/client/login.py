@@ -3,7 +3,7 @@
 Started by the console for a broker that it reaches as a user (StreamSpace document, "Authentication") and not with
 that broker's console token. Whoever holds the token (``BrokerClient.token``, ``FeedClient.renew``) gets each new one
 through ``on_token``. A failure is a sentence through ``on_trouble``, "" once it is over; it goes on trying, and a
-login that still holds is used until it ends. No Qt; the password is never kept here.
+login that still holds is used until it ends. A password that the keyring could not keep is given for this run. No Qt.
 """
 
 from __future__ import annotations
@@ -80,11 +80,6 @@ class Login:
         """Log in again at once: the broker refused the token, or another password is kept."""
         self._failures = 0
         self._wake.set()
-
-    def use_password(self, password: str) -> None:
-        """A password for this run, where the keyring could not keep it."""
-        self._password = password
-        self.renew_now()
 
     async def run(self) -> None:
         """Log in and stay so until cancelled."""

@@ -37,7 +37,6 @@ class Connection:
         self._feed: FeedClient | None = None
         self._watch: asyncio.Task[None] | None = None
         self._remote = ""
-        self._link_read_only = ""
         self._login: Login | None = None
         self._logging_in: asyncio.Task[None] | None = None
         self.state = Connected()

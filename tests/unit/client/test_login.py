@@ -147,8 +147,8 @@ async def test_no_password_and_no_keyring_are_said(console: Start, venue: Venue)
     keyring.fails = True
     one.login.renew_now()
     assert "no keyring" in await one.trouble()
-    one.login.use_password("right")
-    assert await one.token() == "token-0"
+    with_its_own = await console(keyring, password="right")
+    assert await with_its_own.token() == "token-0"
 
 
 async def test_a_login_that_holds_is_used_until_it_ends(console: Start, venue: Venue) -> None:
