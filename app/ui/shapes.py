@@ -1,12 +1,12 @@
 """The six shapes of the state vocabulary, drawn: disc, half, bars, ring, triangle, dash.
 
-Drawn rather than written, because no font has all six glyphs in one weight. Used by the delegates and the details.
+Drawn rather than written, because no font has all six glyphs in one weight. Used by the delegates and the destinations.
 """
 
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QColor, QPainter, QPen, QPixmap, QPolygonF
+from PySide6.QtGui import QColor, QPainter, QPen, QPolygonF
 
 
 def draw_shape(painter: QPainter, shape: str, color: QColor, size: float) -> None:
@@ -42,14 +42,3 @@ def draw_shape(painter: QPainter, shape: str, color: QColor, size: float) -> Non
     else:
         painter.drawLine(QPointF(2.5, 6), QPointF(9.5, 6))
     painter.restore()
-
-
-def shape_pixmap(shape: str, color: QColor, size: int, ratio: float) -> QPixmap:
-    """A shape as a pixmap for a label."""
-    pixmap = QPixmap(int(size * ratio), int(size * ratio))
-    pixmap.setDevicePixelRatio(ratio)
-    pixmap.fill(QColor(0, 0, 0, 0))
-    painter = QPainter(pixmap)
-    draw_shape(painter, shape, color, float(size))
-    painter.end()
-    return pixmap

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from PySide6.QtGui import QColor, QImage
+from PySide6.QtGui import QColor, QImage, QPainter
 from pytestqt.qtbot import QtBot
 
 from app.contract import Gone
 from app.models.states import WORDS
 from app.ui.delegates import CellDelegate
-from app.ui.shapes import shape_pixmap
+from app.ui.shapes import draw_shape
 from app.ui.shot_venue import many_streams
 from app.ui.theme import THEMES
 from tests.ui.stage import Stage
@@ -54,7 +54,11 @@ class TestStates:
     def test_every_shape_is_drawn(self, qtbot: QtBot) -> None:
         drawn = []
         for word in WORDS.values():
-            image = shape_pixmap(word.shape, QColor("#ffffff"), 24, 1.0).toImage()
+            image = QImage(24, 24, QImage.Format.Format_ARGB32)
+            image.fill(QColor("#000000"))
+            painter = QPainter(image)
+            draw_shape(painter, word.shape, QColor("#ffffff"), 24.0)
+            painter.end()
             drawn.append(bytes(image.constBits()))
         assert len(set(drawn)) == len(WORDS)
 
