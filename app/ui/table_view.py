@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Index = QModelIndex | QPersistentModelIndex
 _ENTER = (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+_ENDS = (Qt.Key.Key_Home, Qt.Key.Key_End)
 _ROWS = QItemSelectionModel.SelectionFlag.ClearAndSelect | QItemSelectionModel.SelectionFlag.Rows
 
 
@@ -225,13 +226,15 @@ class TableView(ColumnView):
     # -- keyboard ----------------------------------------------------------------------------------------------
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Marks and details here, verbs by the page, arrows by Qt; type-ahead never."""
+        """Marks, details and both ends here, verbs by the page, arrows by Qt; type-ahead never."""
         self.hand()
         key, control = event.key(), bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
         if key == Qt.Key.Key_Space:
             self._mark(range_=control)
         elif key == Qt.Key.Key_A and control:
             self._mark_all()
+        elif key in _ENDS and not control:
+            self._go_to_end(last=key == Qt.Key.Key_End)
         elif key in _ENTER:
             if self.current_id and not event.isAutoRepeat():
                 self.activated_id.emit(self.current_id)
@@ -241,6 +244,13 @@ class TableView(ColumnView):
             event.ignore()
         else:
             super().keyPressEvent(event)
+
+    def _go_to_end(self, *, last: bool) -> None:
+        """Home and End go to a row: to Qt they mean a cell, which is nothing where rows are chosen whole."""
+        rows = self.model().rowCount()
+        if rows:
+            column = max(0, self.currentIndex().column())
+            self.setCurrentIndex(self.model().index(rows - 1 if last else 0, column))
 
     def _mark(self, *, range_: bool) -> None:
         if self.current_row < 0:
