@@ -161,8 +161,8 @@ class ColumnView(QTableView):
         head = self.horizontalHeader()
         keys = {column.key: number for number, column in enumerate(self.table.columns)}
         self._grown.clear()
-        for number, column in enumerate(self.table.columns):
-            head.resizeSection(number, column.width)
+        for one, column in enumerate(self.table.columns):
+            head.resizeSection(one, column.width)
         while self._yielding:
             self.setColumnHidden(self._yielding.popitem()[0], False)
         place = 0

@@ -71,7 +71,7 @@ SESSION_COLUMNS = (
         hint="Stream, or template of the desktop", wide=180,
     ),
     Column(
-        "way", "From \N{RIGHTWARDS ARROW} To", 280, _way, kind="mono", field=Field("address", _way, hosts=_hosts),
+        "way", "From \N{RIGHTWARDS ARROW} To", 270, _way, kind="mono", field=Field("address", _way, hosts=_hosts),
         sort=both(session.way_key, desktop.way_key), hint="Publisher to consumer; agent to whoever looks at the desktop",
         wide=300, yields=1,
     ),
@@ -94,7 +94,7 @@ SESSION_COLUMNS = (
         "load", "CPU, memory", 102, only_desktop(desktop.load), clock=True, align="right",
         tooltip=only_desktop(desktop.load_told), sort=only_desktop(lambda item, _: item.row.load_cpu or 0.0, -1.0),
         field=Field("number", only_desktop(desktop.cpu, None), dynamic=True),
-        hint="Of one core, and of this desktop alone; in the filter cpu>50, mem>500 (MiB)", yields=1,
+        hint="Of one core, and of this desktop alone; in the filter cpu>50, mem>500 (MiB)", yields=2,
     ),
     Column(
         "idle", "Idle", 92, only_desktop(desktop.idle_words), clock=True, align="right",
