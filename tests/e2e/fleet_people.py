@@ -171,7 +171,7 @@ class People:
         found = []
         for process in marked(self.folder):
             with contextlib.suppress(psutil.NoSuchProcess):
-                if process.environ()[MARK].endswith(session_id):
+                if process.environ().get(MARK, "").endswith(session_id):
                     found.append(process)
         return found
 

@@ -312,7 +312,7 @@ class Storm:
     @staticmethod
     def _session_of(process: psutil.Process) -> str:
         try:
-            return process.environ()["CALLBOARD_SESSION"].rpartition(":")[2]
+            return process.environ().get("CALLBOARD_SESSION", "").rpartition(":")[2]
         except psutil.NoSuchProcess:
             return ""
 
