@@ -1,6 +1,6 @@
 """What a container uses, from the samples that engines send about once a second. No I/O.
 
-Used by ``docker.py``. Processor time is counted between two questions rather than two samples, so that a short peak
+Used by ``docker_seat.py``. Processor time is counted between two questions rather than two samples, so that a short peak
 does not stand for ten seconds.
 """
 

@@ -1,6 +1,6 @@
 """Whether somebody serves a desktop at an address: RFB's greeting, and how it wants to be logged in to.
 
-Called by ``attach.py`` and ``docker.py`` when a session starts. VNC servers count connections that leave before they
+Called by ``attach.py`` and ``docker_seat.py`` when a session starts. VNC servers count connections that leave before they
 have logged in, and shut out whoever makes too many: so where no password is wanted the login is finished, nobody is
 asked twice without need, and who wants a password is not asked for pictures (RFC 6143, 7.1).
 """

@@ -1,6 +1,6 @@
 """The broker's API as typed coroutines: one method per verb, for the console, the one-line verbs and the demo.
 
-Called by ``app/ui``, ``app/cli.py``, ``take.py`` and ``app/demo``; serves the seed's Streams API (000) and the
+Called by ``app/ui``, ``app/demo``, ``take.py`` and ``verbs.py``; serves the seed's Streams API (000) and the
 console's own API. No Qt; runs under qasync and plain asyncio. httpx is imported at the first call,
 in a thread, because the console paints its window before heavy imports. A broker is reached directly, never
 through a proxy of the environment.

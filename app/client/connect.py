@@ -1,6 +1,6 @@
 """How to reach an offered stream: a connection string to copy, and "open with" commands as argument lists.
 
-Called by ``app/ui`` (offer panel, open-with settings) and ``app/cli.py``. What a publisher says about itself is text
+Called by ``app/ui`` (offer panel, open-with settings) and ``verbs.py``. What a publisher says about itself is text
 from the network: a command is a list of arguments and never passes a shell, a value that could become an option or
 carries control characters is refused, an address has to look like one. No Qt, no I/O but ``launch``.
 """

@@ -1,6 +1,6 @@
 """The console feed as a client sees it: connect, decode, watch its age and its numbers, reconnect.
 
-Called by ``app/ui`` (its store is fed from ``on_message``) and by ``app/cli.py`` through ``snapshot.py``. Serves
+Called by ``app/ui`` (its store is fed from ``on_message``) and by the one-line verbs through ``snapshot.py``. Serves
 As ARCHITECTURE.md says: a gap, a silence or a broken connection leads to a new snapshot, never to a silent hole. No Qt.
 
 * Messages reach ``on_message`` in order and without a gap; a diff that does not follow is not handed on.

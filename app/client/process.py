@@ -1,6 +1,6 @@
 """The embedded broker: find it or start it, watch it, start it again after a crash, stop it when asked.
 
-Called by ``app/ui/main.py`` and the demo; serves "who owns the broker's life" of ARCHITECTURE.md (the token goes
+Called by ``app/ui/connection.py`` and the demo; serves "who owns the broker's life" of ARCHITECTURE.md (the token goes
 by the child's standard input). No Qt.
 
 * A broker that runs for the data folder is **adopted**: ``broker.json`` names it, its process is verified by number

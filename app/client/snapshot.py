@@ -1,6 +1,6 @@
 """The board as it is now, once: for the one-line verbs, which have no store to keep.
 
-Called by ``app/cli.py``. A ``Board`` is the ``TakeView`` of ``take.py``, filled from one snapshot of the feed.
+Called by ``verbs.py``. A ``Board`` is the ``TakeView`` of ``take.py``, filled from one snapshot of the feed.
 """
 
 from __future__ import annotations

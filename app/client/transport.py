@@ -1,6 +1,6 @@
 """Addresses and TLS of a broker, the same for HTTP and for the feed.
 
-Used by ``api.py`` and ``feed.py``; ``cli.py`` and the Settings page call ``base_url_of`` to check what was typed.
+Used by ``calls.py`` and ``feed.py``; ``cli.py`` and the Settings page call ``base_url_of`` to check what was typed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Simulated agents: WebSocket clients that speak the agents' protocol, accept every command and run nothing.
 
-A load for the broker and a crowd for the demo (``--agents N``), used by ``venue.py`` and the benchmarks. What they say of
+A load for the broker and a crowd for the demo (``--agents N``), used by ``simulation.py`` and the benchmarks. What they say of
 sessions and load is made up, and their metadata says so. Serves the StreamSpace document (seed 001, "WebSocket
 Protocol").
 """

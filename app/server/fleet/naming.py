@@ -1,6 +1,6 @@
 """Names of desktop sessions and what an agent may be called.
 
-Pure; called by ``sessions.py`` and ``roster.py``. Serves the StreamSpace document (seed 001, "Create Session"):
+Pure; called by ``sessions.py`` and ``registry.py``. Serves the StreamSpace document (seed 001, "Create Session"):
 ``john.doe`` and ``firefox-browser`` make ``john-doe-firefox-browser-abc123``. A name is also a DNS label, since container
 platforms name their objects by it.
 """

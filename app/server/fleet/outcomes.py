@@ -1,7 +1,8 @@
 """What the end of a command, and what an agent tells of its own accord, make of a session.
 
-Called by ``roster.py``. A result is durable, with what it does to its session, before the agent hears that it need not
-repeat it; one that comes again does nothing. Serves the StreamSpace document (seed 001, "Command Result").
+Called by the roster, as ``registry.py`` wires it, and by ``reconcile.py``, ``failover.py`` and ``removal.py``. A
+result is durable, with what it does to its session, before the agent hears that it need not repeat it; one that comes
+again does nothing. Serves the StreamSpace document (seed 001, "Command Result").
 """
 
 from __future__ import annotations

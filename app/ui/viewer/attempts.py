@@ -1,6 +1,6 @@
 """How often and when a viewer tries again: back-off 1, 2, 4, 8, 15 s, at most ten times, and what an end means.
 
-Used by ``window.py``. Plain values, no Qt: what the page says of a close code and what the broker answers to the wish
+Used by ``link.py``. Plain values, no Qt: what the page says of a close code and what the broker answers to the wish
 for a ticket become one ``End``.
 """
 
