@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from app.ui.context import Context
     from app.ui.verb import Verb
 
+FILTER_ROOM = 260
+"""Pixels that the filter has before buttons keep their keys: a few words, and how many rows pass beside them."""
+
 
 class BoardPage(Page):
     """See the module's docstring. ``kinds`` are the kinds of verb, ``name`` the key of what is remembered."""
@@ -192,7 +195,7 @@ class BoardPage(Page):
         for widget in [item.widget() for item in items if item is not None]:
             if widget is None or widget.isHidden():
                 continue
-            shown = widget.minimumWidth() if widget is self.filter else widget.sizeHint().width()
+            shown = FILTER_ROOM if widget is self.filter else widget.sizeHint().width()
             room -= self.head.spacing() + (widget.whole_width if isinstance(widget, VerbButton) else shown)
         for button in self.buttons:
             button.set_short(room < 0)

@@ -16,6 +16,7 @@ from app.client.api import ApiError
 from app.contract import Gone, ViewerBeat
 from app.models.fleet_states import state_of_desktop
 from app.models.states import FAULT, STALE
+from app.ui.board_page import FILTER_ROOM
 from app.ui.dialogs.confirm import ConfirmPanel
 from app.ui.dialogs.create_session import CreateSession
 from app.ui.dialogs.edit_tags import EditTags
@@ -52,6 +53,7 @@ class TestNarrow:
             shown = [button for button in page.findChildren(QPushButton) if button.isVisible()]
             assert words in [button.text() for button in shown]
             assert all(button.width() >= button.sizeHint().width() for button in shown)
+            assert width == 960 or page.filter.width() >= FILTER_ROOM
             assert page.filter.geometry().right() < min(button.x() for button in page.buttons if button.isVisible())
 
 
