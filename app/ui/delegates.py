@@ -289,7 +289,8 @@ class CellDelegate(QStyledItemDelegate):
         for number, name in enumerate(names):
             left = len(names) - number
             room = rect.right() - PAD - x - (20 if left > 1 else 0)
-            if room < (30 if number == 0 else NARROW_CHIP):
+            whole = self._caption_metrics.horizontalAdvance(name) + 10
+            if room < min(whole, 30 if number == 0 else NARROW_CHIP):
                 painter.setPen(theme.color("text2"))
                 painter.drawText(QRectF(x, rect.y(), 24, rect.height()), _LEFT, f"+{left}")
                 break

@@ -73,6 +73,28 @@ class TestGhosts:
         assert THEMES["dark"]["text3"].lower() in found
 
 
+class TestChips:
+    def words(self, stage: Stage, width: int, names: str) -> list[str]:
+        """What stands in the chips of a cell of that width."""
+        said: list[str] = []
+
+        class Pen(QPainter):
+            def drawText(self, *arguments: object) -> None:
+                said.append(str(arguments[-1]))
+
+        image = QImage(width, 22, QImage.Format.Format_ARGB32)
+        painter = Pen(image)
+        delegate = stage.streams.view.itemDelegate()
+        delegate._chips(painter, image.rect(), names, stage.streams.model.order_items[0])
+        painter.end()
+        return said
+
+    def test_what_fits_is_whole_and_a_letter_with_dots_is_none(self, stage: Stage) -> None:
+        assert self.words(stage, 110, "show, act 2") == ["show", "act 2"]
+        assert self.words(stage, 110, "Main wall, Recorder A") == ["Main wall", "+1"]
+        assert self.words(stage, 300, "Main wall, Recorder A") == ["Main wall", "Recorder A"]
+
+
 class TestCost:
     def test_a_full_repaint_of_a_long_table_is_short(self, stage: Stage) -> None:
         stage.venue.open(many_streams(2000))

@@ -119,7 +119,7 @@ SESSION_COLUMNS = (
         sort=only_session(lambda item, _: item.row.expires_at, NEVER), field=Field("number", _left, dynamic=True),
         hint="Seconds until the registry forgets it, if no heartbeat comes", yields=3,
     ),
-    Column("tags", "Tags", 100, only_desktop(desktop.tags), yields=4),
+    Column("tags", "Tags", 100, only_desktop(desktop.tags), yields=4, wide=140),
     Column(
         "dialect", "Dialect", 84, both(lambda _item, _moment: "Maestra", lambda _item, _moment: "StreamSpace"), yields=9,
     ),
