@@ -37,7 +37,7 @@ from app.ui.export import ExportPanel, extract_of
 from app.ui.filter_box import FilterBox
 from app.ui.page import Page
 from app.ui.pages import history_text as text
-from app.ui.pages.history_acts import declare
+from app.ui.pages.history_acts import OTHER_LIST, declare
 from app.ui.pages.history_fetch import Fetcher
 from app.ui.pages.time_range import TimeRange
 from app.ui.table_view import TableView
@@ -127,6 +127,7 @@ class HistoryPage(Page):
         self.switch = QButtonGroup(self)
         for number, words in enumerate(("Sessions", "Audit")):
             button = QPushButton(words)
+            button.setToolTip(f"{OTHER_LIST} shows the other list")
             button.setCheckable(True)
             button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             button.setChecked(number == 0)
@@ -242,7 +243,7 @@ class HistoryPage(Page):
 
     def hints(self) -> str:
         """Keys for the foot."""
-        return "R take again    Space mark two: what changed between    Enter details    Ctrl+E export    / filter"
+        return "A other list    R take again    Space mark two: what changed between    Enter details    Ctrl+E export    / filter"
 
     def status_text(self) -> str:
         """What is shown."""
@@ -384,7 +385,7 @@ class HistoryPage(Page):
     # -- acts --------------------------------------------------------------------------------------------------
 
     def dispatch_key(self, event: QKeyEvent) -> bool:
-        """``R`` takes again, ``Delete`` kicks what still runs."""
+        """``R`` takes again, ``Delete`` kicks what still runs, ``A`` shows the other list."""
         if event.isAutoRepeat():
             return False
         pressed = QKeySequence(event.keyCombination()).toString(QKeySequence.SequenceFormat.PortableText)
@@ -392,6 +393,8 @@ class HistoryPage(Page):
             self.take_again()
         elif pressed == "Del":
             self.kick()
+        elif pressed == OTHER_LIST:
+            self.show_tab(1 - self.stack.currentIndex())
         else:
             return False
         return True

@@ -14,7 +14,7 @@ from app.client.api import ApiError, BrokerClient
 from app.contract import AuditRow, HistoryRow, PresetRow
 from app.models.wording import plain
 from app.ui.pages.history_text import kept_session, object_text, session_of
-from app.ui.verb import Done, Verb
+from app.ui.verb import Command, Done, Verb
 from app.ui.verbs import retake, take_to
 
 if TYPE_CHECKING:
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from app.ui.context import Context
 
 PastRow = AuditRow | HistoryRow
+OTHER_LIST = "A"
 RowOf = Callable[[str], PastRow | None]
 
 
 def declare(actions: Actions, row_of: RowOf) -> None:
-    """Declare the verb over the rows that ``row_of`` finds."""
+    """Declare the verb over the rows that ``row_of`` finds, and the key between the lists."""
 
     async def run(context: Context, row_id: str) -> Done:
         row, client = row_of(row_id), context.client
@@ -49,6 +50,7 @@ def declare(actions: Actions, row_of: RowOf) -> None:
             help="Take what this row tells of again, from a stream that still lives",
         )
     )
+    actions.add_command(Command("history_list", "Sessions or audit, on the History page", (OTHER_LIST,), "Table"))
 
 
 def name_of(context: Context, row: PastRow | None) -> str:
