@@ -15,7 +15,7 @@ import getpass
 import importlib
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
     from app.ui.pages.streams import StreamsPage
 
 FAILURES_SHOWN = 3
+TURN = 0.005
+"""Seconds that the window has to itself between two steps of its making."""
+PAGES = tuple(f"app.ui.pages.{name}" for name in ("sessions", "agents", "wall", "history", "settings"))
+"""What is imported beside the window, once it is painted."""
 
 
 class Console:
@@ -152,13 +156,13 @@ class Console:
 
     @property
     def streams(self) -> StreamsPage:
-        """The Streams page, once it is made."""
-        return cast("StreamsPage", self.window.pages["Streams"])
+        """The Streams page."""
+        return cast("StreamsPage", self.window.made("Streams"))
 
     @property
     def agents(self) -> AgentsPage:
-        """The Agents page, once it is made."""
-        return cast("AgentsPage", self.window.pages["Agents"])
+        """The Agents page."""
+        return cast("AgentsPage", self.window.made("Agents"))
 
     # -- life --------------------------------------------------------------------------------------------------
 
@@ -173,15 +177,18 @@ class Console:
     async def run(self, broker: str | None) -> None:
         """Connect, finish the window, and stay until it is closed."""
         await self._first_paint()
+        await imported("app.logs")
         self._watch_failures()
-        await imported("httpx", "websockets.asyncio.client")
+        await imported("httpx", "websockets.asyncio.client", "app.client.process", "app.client.feed")
+        settle_memory()
         self.connect_to(broker)
         self._clock.start()
-        self.window.make_pages()
+        await imported(*PAGES)
+        await in_turns(self.window.making_pages())
         os.environ.setdefault("PYQTGRAPH_QT_LIB", "PySide6")
         await imported("numpy", "pyqtgraph")
-        self.streams.build_plots()
-        self.agents.build_plots()
+        await in_turns(self.streams.building_plots())
+        await in_turns(self.agents.building_plots())
         settle_memory()
         await self.closed.wait()
         self.window.hide()
@@ -333,6 +340,12 @@ class Console:
         self.closed.set()
 
 
+async def in_turns(steps: Iterable[None]) -> None:
+    """Go through steps, of which each is short, and leave the window its turns between them."""
+    for _ in steps:
+        await asyncio.sleep(TURN)
+
+
 async def imported(*names: str) -> None:
     """Import modules in a thread: on the loop each would hold the window up for 50 to 350 ms."""
     for name in names:
@@ -340,11 +353,12 @@ async def imported(*names: str) -> None:
 
 
 def settle_memory() -> None:
-    """Take what start-up made out of later collections.
+    """Take what start-up has made so far out of later collections.
 
     Modules, classes and widgets stay to the end, and walking them took two thirds of the 50 ms that a full collection
     held the Qt thread up with 10,000 rows on the board. The first generation is larger than the 700 of the default,
-    since a snapshot makes rows by the thousand and none of them is rubbish.
+    since a snapshot makes rows by the thousand and none of them is rubbish. Done as soon as the window is painted
+    and again when everything is there, each is short.
     """
     gc.collect()
     gc.freeze()

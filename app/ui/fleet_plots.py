@@ -8,6 +8,7 @@ imported in ``build``, after the window's first paint.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from app.models.loads import HOLE, SPAN, Load
 from app.models.wording import plain
-from app.ui.plots import NARROWEST, Curve, Plot, drawing
+from app.ui.plots import NARROWEST, Curve, Plot, build_each, drawing
 
 if TYPE_CHECKING:
     from app.models.store import Store
@@ -49,18 +50,21 @@ class AgentPlots(QWidget):
 
     def build(self) -> None:
         """Import pyqtgraph and make the plots; once, after the first paint."""
+        for _ in self.building():
+            pass
+
+    def building(self) -> Iterator[None]:
+        """The same in steps, one plot in each."""
         if self._pg is not None:
             return
-        pyqtgraph, self._numpy = drawing()
-        self._pg = pyqtgraph
-        for plot in self.plots:
-            plot.build(pyqtgraph)
+        yield from build_each(self.plots)
+        self._pg, self._numpy = drawing()
 
     def set_theme(self, theme: Theme) -> None:
         """Paint with another theme from now on."""
         self._theme = theme
         for plot in self.plots:
-            plot.set_theme(self._pg, theme)
+            plot.set_theme(theme)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Show as many plots as can be read side by side."""

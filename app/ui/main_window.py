@@ -7,7 +7,7 @@ the foot up to date and tells ``Actions`` whether the board may act at all (cons
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -107,21 +107,23 @@ class MainWindow(QWidget):
     def add_page(self, page: Page, *, at_foot: bool = False) -> None:
         """Put a page that is made already on the rail."""
         self.declare_page(page.title, page.key, lambda: page, at_foot=at_foot)
-        self._made(page.title)
+        self.made(page.title)
 
     def declare_page(self, title: str, key: str, make: Callable[[], Page], *, at_foot: bool = False) -> None:
-        """Put a page on the rail with its key; ``make`` is called when it is first shown, or by ``make_pages``."""
+        """Put a page on the rail with its key; ``make`` is called when it is first shown, or by ``making_pages``."""
         self._makers[title] = make
         self.rail.add(title, key, lambda: self.show_page(title), at_foot=at_foot)
         self._key(title.lower(), title, (key,), "Pages", lambda: self.show_page(title))
 
-    def make_pages(self) -> None:
-        """Make every page that has not been shown yet, so that its counts are there."""
+    def making_pages(self) -> Iterator[None]:
+        """Make every page that has not been shown yet, so that its counts are there: one in each step."""
         for title in list(self._makers):
-            self._made(title)
+            self.made(title)
+            yield
         self.refresh()
 
-    def _made(self, title: str) -> Page:
+    def made(self, title: str) -> Page:
+        """The page of that title, made now if it is not there yet."""
         make = self._makers.pop(title, None)
         if make is not None:
             page = self.pages[title] = make()
@@ -178,7 +180,7 @@ class MainWindow(QWidget):
 
     def show_page(self, title: str) -> None:
         """Bring a page to the front."""
-        page = self._made(title)
+        page = self.made(title)
         before = self.stack.currentWidget()
         self.rail.select(title)
         if before is not page:

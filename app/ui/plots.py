@@ -12,6 +12,7 @@ live shows a gap, not a zero.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from math import isnan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -58,11 +59,18 @@ class Plot(QWidget):
         self._column = column
         self._theme = theme
         self._items: list[Any] = []
+        self._pg: Any = None
         self._plot: Any = None
         self._top = 0.0
 
+    @property
+    def built(self) -> bool:
+        """Whether there is something to draw on."""
+        return self._plot is not None
+
     def build(self, pg: Any) -> None:
         """Make the pyqtgraph part."""
+        self._pg = pg
         theme = self._theme
         self._plot = pg.PlotWidget(background=theme.color("bg"))
         self._plot.setFrameShape(self._plot.Shape.NoFrame)
@@ -91,10 +99,11 @@ class Plot(QWidget):
                 drawn = pg.PlotCurveItem(antialias=False, connect="finite" if curve.shape == "line" else "pairs")
             item.addItem(drawn)
             self._items.append(drawn)
-        self._color(pg)
+        self._color()
         self._column.addWidget(self._plot, 1)
 
-    def _color(self, pg: Any) -> None:
+    def _color(self) -> None:
+        pg = self._pg
         for curve, drawn in zip(self.curves, self._items, strict=True):
             color = self._theme.color(curve.token)
             if curve.shape == "dots":
@@ -102,9 +111,10 @@ class Plot(QWidget):
             else:
                 drawn.setPen(pg.mkPen(color, width=1))
 
-    def set_theme(self, pg: Any, theme: Theme) -> None:
-        """Another theme; ``pg`` None: it is not built yet."""
+    def set_theme(self, theme: Theme) -> None:
+        """Another theme."""
         self._theme = theme
+        pg = self._pg
         if pg is None:
             return
         self._plot.setBackground(QColor(theme.color("bg")))
@@ -112,7 +122,7 @@ class Plot(QWidget):
         for axis in (item.getAxis("left"), item.getAxis("bottom")):
             axis.setPen(pg.mkPen(theme.color("line"), width=1))
             axis.setTextPen(pg.mkPen(theme.color("text3"), width=1))
-        self._color(pg)
+        self._color()
 
     def show_values(self, x: Any, values: Any, words: str) -> None:
         """New numbers over one time axis."""
@@ -156,6 +166,15 @@ def drawing() -> tuple[Any, Any]:
     return pyqtgraph, numpy
 
 
+def build_each(plots: Iterable[Plot]) -> Iterator[None]:
+    """Make those plots that are not made yet, one in each step."""
+    pyqtgraph, _ = drawing()
+    for plot in plots:
+        if not plot.built:
+            plot.build(pyqtgraph)
+            yield
+
+
 class PlotBand(QWidget):
     """The four plots side by side; empty until ``build``."""
 
@@ -180,14 +199,16 @@ class PlotBand(QWidget):
 
     def build(self) -> None:
         """Import pyqtgraph and make the plots; once, after the first paint."""
+        for _ in self.building():
+            pass
+
+    def building(self) -> Iterator[None]:
+        """The same in steps, one plot in each: all of them together hold the window up."""
         if self._pg is not None:
             return
-        pyqtgraph, numpy = drawing()
-        self._pg = pyqtgraph
-        self._numpy = numpy
-        self._x = numpy.arange(-SECONDS + 1, 1, dtype=float)
-        for plot in self.plots:
-            plot.build(pyqtgraph)
+        yield from build_each(self.plots)
+        self._pg, self._numpy = drawing()
+        self._x = self._numpy.arange(-SECONDS + 1, 1, dtype=float)
         self.refresh()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -201,7 +222,7 @@ class PlotBand(QWidget):
         """Paint with another theme from now on."""
         self._theme = theme
         for plot in self.plots:
-            plot.set_theme(self._pg, theme)
+            plot.set_theme(theme)
 
     def refresh(self) -> None:
         """New numbers; does nothing while hidden or not built."""

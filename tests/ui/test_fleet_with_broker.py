@@ -123,7 +123,7 @@ def state_of(console: Console, desktop_id: str) -> str:
 
 async def begin(console: Console) -> str:
     """A session through the panel; its id once it runs."""
-    sessions = console.window.pages["Sessions"]
+    sessions = console.window.made("Sessions")
     assert isinstance(sessions, SessionsPage)
     sessions.new_session()
     panel = console.window.sheet.current
@@ -145,7 +145,7 @@ async def test_a_desktop_from_the_panel_to_its_end(tmp_path: Path) -> None:
     async with a_console(tmp_path) as console, ready(console), an_agent(console):
         desktop_id = await begin(console)
         console.window.show_page("Sessions")
-        page = console.window.pages["Sessions"]
+        page = console.window.made("Sessions")
         assert isinstance(page, SessionsPage)
         page.model.flush()
         page.model.arrange()
@@ -164,7 +164,7 @@ async def test_a_drain_by_key_its_progress_and_its_undo(tmp_path: Path) -> None:
     async with a_console(tmp_path) as console, ready(console), an_agent(console) as agent:
         desktop_id = await begin(console)
         console.window.show_page("Agents")
-        page = console.window.pages["Agents"]
+        page = console.window.made("Agents")
         assert isinstance(page, AgentsPage)
         page.model.flush()
         page.model.arrange()

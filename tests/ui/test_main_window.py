@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QColor
 from PySide6.QtTest import QTest
@@ -9,6 +11,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app.ui.dialogs.confirm import ConfirmPanel
+from app.ui.page import Page
 from app.ui.panel import Panel
 from app.ui.settings import Settings
 from app.ui.take_back import SHOWN_AFTER as UNDO_SHOWN_AFTER
@@ -36,6 +39,22 @@ class TestPages:
         assert stage.window.rail.buttons["Streams"].count == "12"
         assert stage.window.rail.buttons["Sessions"].count == "9"
         assert ("stale", "2 stale") in stage.window.rail.buttons["Streams"].badges
+
+    def test_pages_that_nobody_has_shown_are_made_one_at_a_time(self, stage: Stage) -> None:
+        made: list[str] = []
+
+        def make(title: str) -> Page:
+            made.append(title)
+            return Page(stage.context)
+
+        for number, title in enumerate(("One", "Two", "Three"), 4):
+            stage.window.declare_page(title, f"Ctrl+Alt+{number}", partial(make, title))
+        steps = stage.window.making_pages()
+        next(steps)
+        assert made == ["One"]
+        assert stage.window.made("Three") is stage.window.pages["Three"]
+        assert len(list(steps)) == 2
+        assert made == ["One", "Three", "Two"]
 
     def test_the_rail_is_clicked(self, stage: Stage) -> None:
         stage.window.rail.buttons["Sessions"].click()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QCoreApplication, QPoint, Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QColor, QGuiApplication
 from PySide6.QtTest import QAbstractItemModelTester, QTest
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
@@ -20,6 +20,7 @@ from app.ui.dialogs.preset_editor import PresetEditor
 from app.ui.export import ExportPanel
 from app.ui.plots import _round_up
 from app.ui.settings import Settings
+from app.ui.theme import Theme
 from tests.ui.stage import Key, Stage
 
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -581,6 +582,21 @@ class TestPlots:
         stage.window.show_page("Sessions")
         stage.streams.second()
         assert stage.streams.plots.plots[0].value.text() == ""
+
+    def test_are_built_one_at_a_time_and_take_another_theme_meanwhile(self, stage: Stage) -> None:
+        band = stage.streams.plots
+        stage.streams.toggle_plots()
+        steps = stage.streams.building_plots()
+        next(steps)
+        assert [plot.built for plot in band.plots] == [True, False, False, False]
+        band.set_theme(Theme.named("light"))
+        stage.streams.second()
+        assert [plot.built for plot in band.plots] == [True, False, False, False]
+        stage.streams.build_plots()
+        assert list(steps) == []
+        assert all(plot.built for plot in band.plots)
+        paper = QColor(Theme.named("light").color("bg"))
+        assert [plot._plot.backgroundBrush().color() for plot in band.plots] == [paper] * 4
 
     def test_a_single_slow_negotiation_is_a_dot(self, stage: Stage) -> None:
         stage.series.sample()

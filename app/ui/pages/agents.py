@@ -7,7 +7,7 @@ ten minutes of the current agent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtWidgets import QMenu, QPushButton
@@ -57,10 +57,15 @@ class AgentsPage(BoardPage):
     # -- life --------------------------------------------------------------------------------------------------
 
     def build_plots(self) -> None:
-        """Import pyqtgraph and draw; called by the console after the first paint."""
+        """Import pyqtgraph and draw, after the first paint."""
+        for _ in self.building_plots():
+            pass
+
+    def building_plots(self) -> Iterator[None]:
+        """The same in steps that leave the window its turns."""
         self._built = True
         if self.plots.isVisibleTo(self):
-            self.plots.build()
+            yield from self.plots.building()
             self._draw_plots()
 
     def activate(self) -> None:

@@ -7,6 +7,7 @@ why there is none. A take starts by ``R``, by the row's cell, by a double click 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -122,10 +123,15 @@ class StreamsPage(BoardPage):
     # -- life --------------------------------------------------------------------------------------------------
 
     def build_plots(self) -> None:
-        """Import pyqtgraph and draw; called by ``main.py`` after the first paint."""
+        """Import pyqtgraph and draw, after the first paint."""
+        for _ in self.building_plots():
+            pass
+
+    def building_plots(self) -> Iterator[None]:
+        """The same in steps that leave the window its turns."""
         self._built = True
         if self.plots.isVisibleTo(self):
-            self.plots.build()
+            yield from self.plots.building()
 
     def refresh(self) -> None:
         """Also destinations and the take card."""
