@@ -171,7 +171,7 @@ def make_environment() -> None:
 
 def install_packages() -> None:
     """Install the locked packages and remove what the lock does not name."""
-    say("installing the locked packages (about 800 MB on disk; once, and it takes some minutes)")
+    say("installing the locked packages (about 1.1 GB on disk; once, and it takes some minutes)")
     pip("install", "--no-deps", "--requirement", str(LOCK))
     keep = {normalise(line) for line in LOCK.read_text(encoding="utf-8").splitlines()} | {"pip", "callboard"}
     listed = subprocess.run(
