@@ -130,16 +130,18 @@ class Seat:
 
 
 async def take_keyboard(window: ViewerWindow) -> None:
-    """Until the light says so and the page has it too: what is typed before that is lost."""
+    """Until the light says so, the page has it too, and has been painted: the engine drops what is typed before that."""
     window.activateWindow()
     window.give_keys()
     await until(lambda: window.bar.light.remote, "keys go to the desktop")
 
     async def focused() -> bool:
         assert window.link.view is not None
-        return bool(await window.link.view.ask("document.hasFocus() && document.activeElement !== document.body"))
+        has = "document.hasFocus() && document.activeElement !== document.body"
+        painted = "performance.getEntriesByType('paint').some((one) => one.name === 'first-contentful-paint')"
+        return bool(await window.link.view.ask(f"{has} && {painted}"))
 
-    await until(focused, "the page has the keyboard")
+    await until(focused, "the painted page has the keyboard")
 
 
 def target_of(window: ViewerWindow) -> QObject:
