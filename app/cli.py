@@ -45,7 +45,7 @@ class Refused(Exception):
 @click.option("--ca", metavar="FILE", help="Certificates to trust with a broker that speaks TLS, PEM (the system's).")
 @click.pass_context
 def cli(context: click.Context, broker: str | None, data_dir: Path | None, ca: str | None) -> None:
-    """Callboard: the board backstage for the streams of a show. Without a command: the console."""
+    """Callboard: the board backstage for the streams and desktops of a show. Without a command: the console."""
     if ca is not None:
         os.environ["CALLBOARD_CA"] = str(Path(ca).expanduser().absolute())
     context.obj = {"broker": broker, "data_dir": data_dir}
