@@ -102,12 +102,13 @@ async def test_of_two_takes_at_once_one_picture_is_left_and_both_operators_know(
         results = await asyncio.gather(ann.take(venue.streams[0], venue.wall), zoe.take(venue.streams[1], venue.wall))
         won = [result for result in results if result.ok]
         lost = [result for result in results if not result.ok]
-        assert len(won) == len(lost) == 1, [result.text for result in results]
-        assert lost[0].code == "overtaken"
-        assert "was taken there a moment later" in lost[0].text
+        if lost:
+            assert [result.code for result in lost] == ["overtaken"]
+            assert "was taken there a moment later" in lost[0].text
+        else:  # one had gone all its way before the other's publisher answered
+            assert any("it replaced" in result.text for result in won), [result.text for result in won]
         (left,) = await ann.client.sessions()
-        assert won[0].offer is not None
-        assert left.session_id == won[0].offer.session_id
+        assert left.session_id in {result.offer.session_id for result in won if result.offer is not None}
         await ann.client.stop_session(left.session_id)
         for seat in venue.seats:
             await seat.until(lambda seat=seat: not seat.store.sessions and not seat.store.holds)

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from app.client.api import BrokerClient
 from app.client.snapshot import Board
-from app.client.take import TakeResult, carried, take
+from app.client.take import Standing, TakeResult, carried, take
 from app.contract import HoldRow, PresetRow, SessionRow, StreamRow
 from app.models.rows import Rows
 
@@ -435,3 +435,36 @@ def test_what_a_preset_carries() -> None:
             rows.put(table, row)
     for chosen in board.presets.values():  # the window shows what a take goes by
         assert {row.id for row in rows.carried_by(chosen)} == {row.id for row in carried(board, chosen)}
+
+
+@pytest.mark.parametrize("mine_is_later", [True, False])
+async def test_of_two_consoles_the_session_that_began_later_stays(house: House, mine_is_later: bool) -> None:
+    """While this take waits for the board, it shows another console's session at the same destination too."""
+    mine, other = session("session-a", CAMERA_A, "Camera A"), session("session-z", CAMERA_B, "Camera Z")
+    (mine if mine_is_later else other).started_at += 1.0
+    house.answers["DELETE /streams/sessions/session-z"] = (200, {"status": "stopped", "session_id": "session-z"})
+
+    async def shown(session_id: str) -> Standing:
+        assert session_id == "session-a"
+        house.board.sessions = {"session-a": mine, "session-z": other}
+        return "shown"
+
+    result = await take(house.client, house.board, CAMERA_A, preset(held_by="consumer"), shown)
+    assert result.ok is mine_is_later
+    if mine_is_later:
+        assert house.asked == [REQUEST_A, "DELETE /streams/sessions/session-z"]
+        assert result.text == "Camera A is on LED wall; it replaced Camera Z."
+    else:
+        assert house.asked == [REQUEST_A, STOP_A]
+        assert result.text == "Camera A was not put on LED wall: Camera Z was taken there a moment later."
+
+
+async def test_a_session_that_another_console_ended_before_the_board_showed_it_ends_nothing(house: House) -> None:
+    async def gone(_: str) -> Standing:
+        house.board.sessions = {"session-z": session("session-z", CAMERA_B, "Camera Z")}
+        return "gone"
+
+    house.answers[STOP_A] = (404, {"detail": "Session not found or expired"})
+    result = await take(house.client, house.board, CAMERA_A, preset(held_by="consumer"), gone)
+    assert result.code == "overtaken"
+    assert "DELETE /streams/sessions/session-z" not in house.asked
