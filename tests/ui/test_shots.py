@@ -12,7 +12,7 @@ from PySide6.QtGui import QImage
 from app.ui.shot_client import audit_rows, history_rows
 from app.ui.shot_scenes import SCENES
 
-PARTS = 5
+PARTS = 8
 """Processes that share the scenes, so that none takes long."""
 ROOT = Path(__file__).resolve().parents[2]
 
