@@ -46,9 +46,10 @@ class UserStoreSuite:
         row = msgspec.structs.replace(stored().row, active=False, role="admin", last_login=9.5, email="x@y.z")
         changed = msgspec.structs.replace(stored(), row=row, token_generation=2, password_hash="other")
         await store.save_user(changed)
-        await store.delete_user("id of other")
-        await store.delete_user("nobody")
+        for _ in range(2):
+            await store.delete_user(stored("other"))
         assert await store.users() == [changed]
+        assert await store.former_names() == ["other"]
 
     async def test_agent_keys_are_kept_replaced_and_removed(self, database: Database) -> None:
         store = UserStore(database)

@@ -41,6 +41,8 @@ class Users:
         self._users: dict[str, StoredUser] = {}
         self._names: dict[str, str] = {}
         """Ids by user name."""
+        self._former: set[str] = set()
+        """Names of deleted users, case folded: sessions and homes bear them still, and nobody shall come into those."""
         self._changing = asyncio.Lock()
         self._listeners: tuple[Listener, ...] = ()
 
@@ -48,6 +50,7 @@ class Users:
         """Read the users; called once at start."""
         for user in await self._store.users():
             self._keep(user)
+        self._former.update(name.casefold() for name in await self._store.former_names())
 
     def rows(self) -> list[UserRow]:
         """Every user, oldest first."""
@@ -91,6 +94,9 @@ class Users:
                 raise Conflict(f"There are {USER_LIMIT} users already")
             if any(name.casefold() == username.casefold() for name in self._names):
                 raise Conflict(f"There is a user '{username}' already", code="user_exists")
+            if username.casefold() in self._former:
+                text = f"The name '{username}' was that of a deleted user, whose sessions and homes still bear it"
+                raise Conflict(text, code="user_exists")
             row = UserRow(
                 id=str(uuid.uuid4()), username=username, email=email, role=role, created_at=self._clock()
             )  # fmt: skip
@@ -138,12 +144,14 @@ class Users:
         return row
 
     async def delete(self, user_id: str) -> UserRow:
-        """Remove a user. Raises ``NotFound``, and ``Conflict`` for the last administrator."""
+        """Remove a user, whose name nobody gets again. Raises ``NotFound``, and ``Conflict`` for the last administrator."""
         async with self._changing:
-            row = self._known(user_id).row
+            user = self._known(user_id)
+            row = user.row
             self._require_administrator(msgspec.structs.replace(row, active=False))
-            await self._store.delete_user(user_id)
+            await self._store.delete_user(user)
             del self._users[user_id], self._names[row.username]
+            self._former.add(row.username.casefold())
         self._tell(user_id)
         return row
 

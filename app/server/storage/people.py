@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Table, delete, insert, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.contract import UserRow
 from app.errors import Conflict
@@ -62,9 +63,20 @@ class UserStore:
         """Replace a user."""
         await self._save(tables.users, _values(user))
 
-    async def delete_user(self, user_id: str) -> None:
-        """Remove a user."""
-        await self._database.execute(delete(tables.users).where(tables.users.c.id == user_id))
+    async def delete_user(self, user: StoredUser) -> None:
+        """Remove a user; the name is kept among those that are not given again. Doing so again changes nothing."""
+        table, former, name = tables.users, tables.former_users, user.row.username
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(delete(table).where(table.c.id == user.row.id))
+            await connection.execute(delete(former).where(former.c.username == name))
+            await connection.execute(insert(former).values(username=name))
+
+        await self._database.write(work)
+
+    async def former_names(self) -> list[str]:
+        """Names of users who were deleted."""
+        return [row["username"] for row in await self._database.read(select(tables.former_users))]
 
     async def agent_keys(self) -> list[AgentKeyRow]:
         """Every key, oldest first."""

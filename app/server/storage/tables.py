@@ -140,6 +140,8 @@ users = Table(
     Column("last_login", Double),
 )
 
+former_users = Table("former_users", metadata, Column("username", Text, primary_key=True))
+
 agent_keys = Table(
     "agent_keys",
     metadata,

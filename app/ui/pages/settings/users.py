@@ -116,7 +116,7 @@ class UsersSection(Section):
 
         def then(users: list[User]) -> None:
             self.show_users(users)
-            self.context.toast(f"User {plain(user.username)} deleted", tone="good")
+            self.context.toast(f"User {plain(user.username)} deleted; nobody gets that name again", tone="good")
 
         self.act(delete, then, "delete a user")
 

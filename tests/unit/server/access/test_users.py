@@ -194,7 +194,7 @@ async def test_what_ends_every_token_of_a_user(floor: Floor, changes: dict[str, 
         assert (await again.users.verify("kim", "another-password")).id == row.id
 
 
-async def test_a_deleted_user_is_gone_and_the_name_free(floor: Floor) -> None:
+async def test_a_deleted_user_is_gone_and_nobody_gets_the_name(floor: Floor) -> None:
     await floor.users.create("admin", "a@example.com", "secure-password", "admin")
     row = await floor.users.create("kim", "kim@example.com", "secure-password")
     assert await floor.users.delete(row.id) == row
@@ -205,7 +205,11 @@ async def test_a_deleted_user_is_gone_and_the_name_free(floor: Floor) -> None:
         with pytest.raises(NotFound) as refused:
             await work
         assert refused.value.code == "user_not_found"
-    assert (await floor.users.create("kim", "kim@example.com", "secure-password")).id != row.id
+    again = await floor.again()
+    for users in (floor.users, again.users):
+        for name in ("kim", "KIM"):
+            assert await code_of(users.create(name, "kim@example.com", "secure-password")) == "user_exists"
+            assert users.get(name) is None
 
 
 @pytest.mark.parametrize("changes", [{"active": False}, {"role": "user"}, None])

@@ -56,7 +56,7 @@ async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="schema 9999; this broker knows up to 0002"):
+    with pytest.raises(ConfigError, match="schema 9999; this broker knows up to 0003"):
         await Database(path).start()
     assert path.read_bytes() == before
 
