@@ -42,7 +42,7 @@ class Users:
         self._names: dict[str, str] = {}
         """Ids by user name."""
         self._former: set[str] = set()
-        """Names of deleted users, case folded: sessions and homes bear them still, and nobody shall come into those."""
+        """Names of deleted users, case folded: sessions and homes may still bear them, and nobody shall come into those."""
         self._changing = asyncio.Lock()
         self._listeners: tuple[Listener, ...] = ()
 
@@ -95,7 +95,7 @@ class Users:
             if any(name.casefold() == username.casefold() for name in self._names):
                 raise Conflict(f"There is a user '{username}' already", code="user_exists")
             if username.casefold() in self._former:
-                text = f"The name '{username}' was that of a deleted user, whose sessions and homes still bear it"
+                text = f"The name '{username}' was that of a deleted user: sessions and homes may still bear it"
                 raise Conflict(text, code="user_exists")
             row = UserRow(
                 id=str(uuid.uuid4()), username=username, email=email, role=role, created_at=self._clock()

@@ -35,8 +35,8 @@ async def bring_up_to_date(engine: AsyncEngine, name: str) -> None:
         await connection.run_sync(upgrade)
 
 
-def upgrade(connection: Connection) -> None:
-    """Run what is missing, within the transaction of ``connection``."""
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Run what is missing up to a revision, within the transaction of ``connection``."""
     from alembic import command
     from alembic.config import Config
 
@@ -44,7 +44,7 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent))
     attributes: dict[str, Any] = config.attributes
     attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -14,7 +14,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from app.errors import ConfigError
 from app.server.storage import migrations
@@ -48,6 +48,22 @@ async def test_the_migrations_make_the_tables_of_the_code(path: Path) -> None:
 def test_every_migration_is_named_in_order() -> None:
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert tuple(script.revision for script in scripts.walk_revisions())[::-1] == migrations.REVISIONS
+
+
+async def test_names_that_only_sessions_still_bear_are_those_of_deleted_users(path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        migrations.upgrade(connection, "0002")
+        people = "INSERT INTO users VALUES (:name, :name, '', 'user', 1, '', 0, 0, NULL)"
+        connection.execute(text(people), [{"name": "kim"}, {"name": "zoe"}])
+        desktops = "INSERT INTO desktops VALUES (:id, :user, NULL, 'terminated', '{}')"
+        named = ("kim", "ada", "ada", "bo")
+        connection.execute(text(desktops), [{"id": str(at), "user": user} for at, user in enumerate(named)])
+    engine.dispose()
+    await make(path)
+    with sqlite3.connect(path) as connection:
+        assert sorted(connection.execute("SELECT username FROM former_users")) == [("ada",), ("bo",)]
+    connection.close()
 
 
 async def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:

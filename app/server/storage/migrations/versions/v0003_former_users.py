@@ -10,5 +10,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Make the table."""
-    op.create_table("former_users", sa.Column("username", sa.Text, primary_key=True))
+    """Make the table; whom sessions name and nobody is was deleted before there was one."""
+    former = op.create_table("former_users", sa.Column("username", sa.Text, primary_key=True))
+    desktops, users = sa.table("desktops", sa.column("user")), sa.table("users", sa.column("username"))
+    deleted = sa.select(desktops.c.user).distinct().where(desktops.c.user.not_in(sa.select(users.c.username)))
+    op.execute(former.insert().from_select(["username"], deleted))
