@@ -129,7 +129,7 @@ class Commands:
         return state
 
     def wakes(self, session_id: str, agent_id: str | None) -> bool:
-        """Whether a hibernated session is on its way up and so has a slot already."""
+        """Whether a session is on its way up on this agent, by a wake or a start, and so has a slot whatever its state."""
         opened = self.of_session(session_id, agent_id)
         return any(row.command_type in ("wake_session", "start_session") for row in opened)
 

@@ -1,8 +1,8 @@
 """What the broker says on NATS about streams and sessions (what the original says, plus one event for each expiry).
 
 Listens to the event log and publishes, many events at once and none while the answer that caused them is under way;
-nobody calls it. Payloads are JSON, times as in the API. The subjects are a fixed
-list, so that the access rules of the NATS server can name them; a type's name is made safe before it becomes a token.
+nobody calls it. Payloads are JSON, times as in the API. The subjects are a fixed list, so that the access rules of the
+NATS server can name them; a type's name is made safe before it becomes a token.
 """
 
 from __future__ import annotations

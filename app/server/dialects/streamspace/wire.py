@@ -65,7 +65,7 @@ def _duration(text: str) -> str:
 
 def _tags(tags: list[str]) -> list[str]:
     if any(not tag.strip() or "," in tag for tag in tags):
-        raise ValueError("A tag has at least one letter, and no comma")
+        raise ValueError("A tag has at least one character that is no space, and no comma")
     return list(dict.fromkeys(tags))
 
 
