@@ -117,9 +117,27 @@ async def test_what_makes_room_for_another_is_replaced_and_not_kicked(
     assert past["status"] == "stopped", "history has the words of its document"
 
 
+@pytest.mark.parametrize("heir", ["nobody", "gone", "itself"])
+async def test_what_is_no_live_session_replaces_nothing(
+    fresh_maestra: MaestraVenue, console: httpx.AsyncClient, heir: str
+) -> None:
+    _, gone = await fresh_maestra.take()
+    _, offer = await fresh_maestra.take()
+    known = {"nobody": "nobody", "gone": gone["session_id"], "itself": offer["session_id"]}
+    async with console:
+        assert (await console.delete(f"/streams/sessions/{gone['session_id']}")).status_code == 200
+        headers = {"X-Callboard-Replaced-By": known[heir]}
+        assert (await console.delete(f"/streams/sessions/{offer['session_id']}", headers=headers)).status_code == 200
+    row = (await audit(fresh_maestra))[-1]
+    assert (row.verb, row.object_id, row.after) == ("kick", offer["session_id"], None)
+    gone_row = (await fresh_maestra.event("session.stopped", offer["session_id"])).change
+    assert gone_row == Gone(reason="stopped", by="Ada")
+
+
 async def test_whoever_is_no_operator_replaces_nothing(fresh_maestra: MaestraVenue) -> None:
     _, offer = await fresh_maestra.take()
-    headers = {"X-Callboard-Replaced-By": "another"}
+    _, another = await fresh_maestra.take()
+    headers = {"X-Callboard-Replaced-By": another["session_id"]}
     await fresh_maestra.http.delete(f"/streams/sessions/{offer['session_id']}", headers=headers)
     assert (await fresh_maestra.event("session.stopped", offer["session_id"])).change == Gone(reason="stopped")
 

@@ -58,7 +58,10 @@ def from_this_machine(scope: Scope) -> bool:
 
 
 def successor(scope: Scope) -> str:
-    """The session that takes the place of one that an operator ends, as a console says; "" when it says none."""
+    """The session that takes the place of one that an operator ends, as a console says; "" when it says none.
+
+    It may name what is none: who asks looks it up.
+    """
     value = header(scope, SUCCESSOR_HEADER)
     return value.decode("latin-1")[:SUCCESSOR_LENGTH] if value is not None else ""
 

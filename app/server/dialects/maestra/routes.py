@@ -223,8 +223,9 @@ class Endpoints:
         """Stop a session."""
         operator = self._acts.operator(request.scope)
         next_id = successor(request.scope) if operator else ""
-        async with self._acts.act(operator, "replace" if next_id else "kick", "session", session_id) as act:
-            act.after = self._streams.state.sessions.get(next_id)
-            row = await self._streams.stop_session(session_id, by=operator, replaced=bool(next_id))
+        heir = self._streams.state.sessions.get(next_id) if next_id != session_id else None
+        async with self._acts.act(operator, "replace" if heir else "kick", "session", session_id) as act:
+            act.after = heir
+            row = await self._streams.stop_session(session_id, by=operator, replaced=heir is not None)
             act.before = row
         return Json(b'{"status":"stopped","session_id":"%b"}' % session_id.encode())
