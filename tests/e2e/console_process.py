@@ -87,10 +87,10 @@ class ConsoleProcess:
         return self.seen
 
     async def kill(self) -> None:
-        """``kill -9``."""
+        """``kill -9``; its pipes are read to their end, or they would outlive the loop."""
         if self.process.returncode is None:
             self.process.kill()
-            await self.process.wait()
+        await asyncio.wait_for(self.process.communicate(), WITHIN)
 
 
 class Watcher:

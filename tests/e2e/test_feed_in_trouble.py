@@ -160,7 +160,7 @@ async def test_a_thousand_feeds_that_reconnect_at_once_all_get_the_board(house: 
     finally:
         if storm.returncode is None:
             storm.kill()
-            await storm.wait()
+        await storm.communicate()
     await watch.stop()
     assert watch.grown < 120, f"{CONSOLES} consoles cost {watch.grown} MiB"
     assert statistics.median(watch.took) < 0.25
