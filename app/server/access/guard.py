@@ -164,13 +164,15 @@ class Guard:
 
         try:
             await self._app(scope, receive, watched)
-        except asyncio.CancelledError:
-            if started or scope["type"] != "http":
-                raise
-            # It did not end in the time that a stopping broker leaves it; uvicorn would answer in words of its own.
-            log.warning("request cut off", path=scope["path"], request_id=request_id(scope))
-            await self._send_refusal(scope, receive, send, "unavailable", "The broker stops")
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                if started or scope["type"] != "http":
+                    raise
+                # It did not end in the time that a stopping broker leaves it; uvicorn would answer in words of its own.
+                log.warning("request cut off", path=scope["path"], request_id=request_id(scope))
+                await self._send_refusal(scope, receive, send, "unavailable", "The broker stops")
+                return
             log.exception("request failed", path=scope["path"], request_id=request_id(scope))
             if started:  # uvicorn closes a connection whose answer breaks off
                 return

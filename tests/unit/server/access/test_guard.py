@@ -255,6 +255,20 @@ async def test_a_request_that_a_stopping_broker_cuts_off_is_told() -> None:
     assert stage.counted == [503]
 
 
+async def test_something_within_a_request_that_is_cancelled_is_a_failure_and_no_stop() -> None:
+    async def awaits_what_is_cancelled(scope: Scope, receive: Receive, send: Send) -> None:
+        within = asyncio.ensure_future(asyncio.Event().wait())
+        within.cancel()
+        await within
+
+    stage = Stage(awaits_what_is_cancelled)
+    with structlog.testing.capture_logs() as logs:
+        assert await stage.call() == 500
+    assert stage.text.startswith("internal: Internal error")
+    assert stage.counted == [500]
+    assert [line["event"] for line in logs] == ["request failed"]
+
+
 async def test_a_socket_that_a_stopping_broker_cuts_off_gets_no_answer_of_http() -> None:
     begun = asyncio.Event()
 
