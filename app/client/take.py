@@ -164,18 +164,16 @@ class _Take:
         self._session = session
         self._before = before
         self._began = began
-        self._unseen: tuple[SessionRow, ...] = ()
-        """What this console put there last, where the board does not show it yet."""
+        self._last: SessionRow | None = None
+        """What this console put there before; the board may not show it yet."""
 
     async def put_up(self, offer: Offer, settled: Settled | None) -> TakeResult:
         """Hold it, find out who else is there, and end those."""
         session, preset, replaces = self._session, self._preset, self._preset.mode == "replace"
-        newest = self._destination.newest
         if replaces:
             if (winner := self._destination.winner_over(self._press)) is not None:
                 return await self._overtaken(winner)
-            if newest is not None and newest.id not in self._view.sessions:
-                self._unseen = (newest,)
+            self._last = self._destination.newest
             self._destination.won(self._press, session)
         hold, hold_error, gone = None, "", None
         try:
@@ -185,7 +183,9 @@ class _Take:
         standing = await settled(session.id) if replaces and settled is not None else None
         if (winner := self._winner(standing, gone)) is not None:
             return await self._overtaken(winner)
-        leaving = self._leaving()
+        if gone is None and standing == "gone":
+            gone = ApiError(404, "expired", "Its session has ended again already")
+        leaving = self._leaving(standing)
         if gone is not None:
             return _failed(gone, offer.stream_name, session.stream_id, preset, leaving, _since(self._began))
         words = _words_for(self._view, leaving, self._client.operator)
@@ -224,12 +224,16 @@ class _Take:
     def _others(self) -> list[SessionRow]:
         return [one for one in shown_at(self._view, self._preset) if one.id != self._session.id]
 
-    def _leaving(self) -> tuple[SessionRow, ...]:
+    def _leaving(self, standing: Standing | None) -> tuple[SessionRow, ...]:
+        """What makes room. Of a board that has not come far enough only what surely began before."""
         if self._preset.mode != "replace":
             return ()
-        mine = self._view.sessions.get(self._session.id)
-        others = [one for one in self._others() if mine is None or not is_later(one, mine)]
-        unseen = [one for one in self._unseen if one.id not in self._view.sessions]
+        mine, others, last = self._view.sessions.get(self._session.id), self._others(), self._last
+        if mine is not None:
+            others = [one for one in others if not is_later(one, mine)]
+        elif standing == "late":
+            others = [one for one in others if one.id in self._before or (last is not None and one.id == last.id)]
+        unseen = (last,) if last is not None and last.id not in self._view.sessions else ()
         return (*others, *unseen)
 
     async def _overtaken(self, winner: SessionRow) -> TakeResult:

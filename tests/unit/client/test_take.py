@@ -468,3 +468,51 @@ async def test_a_session_that_another_console_ended_before_the_board_showed_it_e
     result = await take(house.client, house.board, CAMERA_A, preset(held_by="consumer"), gone)
     assert result.code == "overtaken"
     assert "DELETE /streams/sessions/session-z" not in house.asked
+
+
+async def test_a_session_that_ends_before_the_board_shows_it_leaves_the_picture_that_was_there(house: House) -> None:
+    """Its publisher withdrew, or somebody kicked it; no other console took the place."""
+    carry_a(house)
+
+    async def gone(_: str) -> Standing:
+        return "gone"
+
+    result = await take(house.client, house.board, CAMERA_B, preset(), gone)
+    assert house.asked == [REQUEST_B, HOLD]
+    assert (result.ok, result.outcome, result.status) == (False, "gone", 404)
+    assert result.text == "Camera B is gone: Its session has ended again already. Camera A stays on LED wall."
+    assert [row.id for row in result.kept] == ["session-a"]
+
+
+async def test_while_the_board_is_late_only_what_was_there_before_ends(house: House) -> None:
+    """What came since may be another console's, and later; both ending the other's would leave the place empty."""
+    carry_a(house)
+
+    async def late(_: str) -> Standing:
+        house.board.sessions["session-z"] = session("session-z", CAMERA_B, "Camera Z")
+        return "late"
+
+    result = await take(house.client, house.board, CAMERA_B, preset(), late)
+    assert house.asked == [REQUEST_B, HOLD, STOP_A]
+    assert result.text == "Camera B is on LED wall; it replaced Camera A."
+
+
+@pytest.mark.parametrize("shown", [True, False])
+async def test_while_the_board_is_late_what_this_console_put_there_before_ends(house: House, shown: bool) -> None:
+    """Its own order of presses is known, whatever the board shows."""
+    asked_a, answer_a = house.pause(REQUEST_A)
+    first = asyncio.ensure_future(house.take(CAMERA_A, preset()))
+    await asyncio.wait_for(asked_a.wait(), 15)
+
+    async def late(_: str) -> Standing:
+        if shown:
+            carry_a(house)
+        return "late"
+
+    asked_b, answer_b = house.pause(REQUEST_B)
+    second = asyncio.ensure_future(take(house.client, house.board, CAMERA_B, preset(), late))
+    await asyncio.wait_for(asked_b.wait(), 15)
+    answer_a.set()
+    assert (await asyncio.wait_for(first, 15)).ok
+    answer_b.set()
+    assert (await asyncio.wait_for(second, 15)).text == "Camera B is on LED wall; it replaced Camera A."
