@@ -10,6 +10,7 @@ from __future__ import annotations
 import faulthandler
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from app.logs import LogFile
 
 NAME = "console.log"
+MOST_LATER = 32
+"""Lines that may come up while one is being written, such as what Qt says of an object that goes just then."""
 QT_LEVELS = {
     QtMsgType.QtDebugMsg: 10,
     QtMsgType.QtInfoMsg: 20,
@@ -29,6 +32,32 @@ QT_LEVELS = {
     QtMsgType.QtCriticalMsg: 40,
     QtMsgType.QtFatalMsg: 40,
 }
+
+
+class _Line:
+    """Writes lines to ``write``. Those that the writing itself brings about come after the one that is under way: its
+    locks are this thread's own, so to write them at once would wait for ever."""
+
+    def __init__(self, write: Callable[[str], None], thread: threading.local) -> None:
+        self._write = write
+        self._thread = thread
+
+    def msg(self, line: str) -> None:
+        """Write a line now, or after the one that this thread is writing."""
+        later: list[str] | None = getattr(self._thread, "later", None)
+        if later is not None:
+            if len(later) < MOST_LATER:
+                later.append(line)
+            return
+        self._thread.later = later = []
+        try:
+            self._write(line)
+            for one in later:  # it may grow meanwhile
+                self._write(one)
+        finally:
+            self._thread.later = None
+
+    debug = info = warning = error = critical = msg
 
 
 class ConsoleLog:
@@ -69,11 +98,19 @@ class ConsoleLog:
         except OSError as error:
             self.trouble = f"This console writes no log file: {self.path}: {error.strerror}"
         logs.configure(file=self._file)
+        self._write_in_turn()
         log = logs.get_logger("console")
         if self._file is None:
             log.warning("no log file", path=str(self.path), reason=self.trouble)
         elif self._watches and (sys.stderr is None or not sys.stderr.isatty()):
             faulthandler.enable(self._file)  # a crash of the interpreter itself
+
+    def _write_in_turn(self) -> None:
+        """From now on a line never waits for another of its own thread."""
+        import structlog
+
+        inner, thread = structlog.get_config()["logger_factory"], threading.local()
+        structlog.configure(logger_factory=lambda *args: _Line(inner(*args).msg, thread))
 
     def died(self, error: Exception) -> None:
         """The console ends by an error; whoever called it says so too."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from app.ui.console_log import MOST_LATER
+
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN = """
 import sys, threading
@@ -88,3 +90,32 @@ def test_no_file_is_said_and_harms_nothing(tmp_path: Path) -> None:
     ran = run(BEGIN + "log.set_up()\nprint(log.where, file=sys.stderr)", tmp_path / "data")
     assert ran.returncode == 0, ran.stderr
     assert "This console writes no log file" in ran.stderr.splitlines()[-1]
+
+
+SAYS_WHILE_WRITING = """
+from app.logs import LogFile, get_logger
+write, said = LogFile.write, []
+def speaks(self, text):
+    if {when}:
+        said.append(1)
+        qWarning(f"said within {{len(said)}}")
+    write(self, text)
+LogFile.write = speaks
+log.set_up()
+get_logger("feed").info("outer")
+log.close()
+"""
+
+
+def test_what_qt_says_while_a_line_is_written_comes_after_it(tmp_path: Path) -> None:
+    """Any line may be under way when an object of Qt's goes and Qt has a word on that."""
+    ran = run(BEGIN + SAYS_WHILE_WRITING.format(when="not said"), tmp_path / "data")
+    assert ran.returncode == 0, ran.stderr
+    assert [line["event"] for line in lines(tmp_path / "data")] == ["outer", "said within 1"]
+
+
+def test_lines_that_bring_about_each_other_come_to_an_end(tmp_path: Path) -> None:
+    ran = run(BEGIN + SAYS_WHILE_WRITING.format(when="True"), tmp_path / "data")
+    assert ran.returncode == 0, ran.stderr
+    told = [line["event"] for line in lines(tmp_path / "data")]
+    assert told == ["outer", *(f"said within {number}" for number in range(1, MOST_LATER + 1))]
