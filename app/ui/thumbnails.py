@@ -1,8 +1,8 @@
 """Small pictures of desktops, asked for one at a time and only where somebody sees them.
 
 Used by ``pages/wall.py``. ``wanted`` names the tiles that are seen now; each running one gets a new picture every 5 s, the
-longest unserved first. Pictures are kept for a bounded number of sessions. A picture that could not be had keeps the old
-one and says why.
+longest unserved first. Pictures are kept for a bounded number of sessions; where large ones of all that is seen would not
+fit, small ones are asked for. A picture that could not be had keeps the old one and says why.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import QSize
 from PySide6.QtGui import QImage
 
 from app.errors import CallboardError
@@ -29,15 +30,16 @@ SMALL, LARGE = 320, 640
 """The two widths that are asked for, so that consoles share what the broker keeps."""
 ENOUGH = 1.15
 """By how much the small one may be blown up."""
+USUAL = 9 / 16
+"""Height to width of a desktop whose picture nobody has seen yet."""
 
 
 @dataclass(slots=True)
 class Shot:
-    """The last picture of a desktop. ``due`` is the time of the next, ``trouble`` why the last try gave none."""
+    """The last picture of a desktop. ``trouble`` says why the last try gave none."""
 
     image: QImage
     at: float = 0.0
-    due: float = 0.0
     trouble: str = ""
 
 
@@ -57,6 +59,8 @@ class Thumbnails:
         self._width = width
         self._bytes = 0
         self._shots: OrderedDict[str, Shot] = OrderedDict()
+        self._due: dict[str, float] = {}
+        """When the next is asked for, also of those whose picture had to go."""
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
 
@@ -93,10 +97,11 @@ class Thumbnails:
         """Ask for pictures until cancelled."""
         while True:
             self._wake.clear()
-            due = sorted((self._due(one), one) for one in self._wanted())
-            now = time.monotonic()
+            wanted, now = self._wanted(), time.monotonic()
+            due = sorted((self._due.get(one, 0.0), one) for one in wanted)
             if due and due[0][0] <= now:
-                await self._fetch(due[0][1])
+                self._due = {one: at for one, at in self._due.items() if at > now or one in wanted}
+                await self._fetch(due[0][1], self._width_for(wanted))
                 continue
             try:
                 async with asyncio.timeout(due[0][0] - now if due else EVERY):
@@ -104,25 +109,28 @@ class Thumbnails:
             except TimeoutError:
                 continue
 
-    def _due(self, session_id: str) -> float:
-        shot = self._shots.get(session_id)
-        return shot.due if shot is not None else 0.0
+    def _width_for(self, wanted: Sequence[str]) -> int:
+        """The width that the tiles need, as long as all of them fit the memory."""
+        if self._width() <= SMALL * ENOUGH:
+            return SMALL
+        shapes = [self._shots[one].image.size() if one in self._shots else QSize() for one in wanted]
+        heights = sum(size.height() / size.width() if size.width() > 0 else USUAL for size in shapes)
+        return LARGE if heights * LARGE * LARGE * 4 <= KEPT_BYTES else SMALL
 
-    async def _fetch(self, session_id: str) -> None:
+    async def _fetch(self, session_id: str, width: int) -> None:
         client = self._context.client
         shot = self._shots.setdefault(session_id, Shot(QImage()))
         try:
             if client is None:
                 raise CallboardError("no broker is connected")
-            width = SMALL if self._width() <= SMALL * ENOUGH else LARGE
             image = jpeg(await client.fleet.thumbnail(session_id, width))
             if image.isNull():
                 raise CallboardError("the picture could not be read")
         except CallboardError as error:
             shot.trouble = error.message
         else:
-            shot = self.keep(session_id, image)
-        shot.due = time.monotonic() + EVERY
+            self.keep(session_id, image)
+        self._due[session_id] = time.monotonic() + EVERY
         self._changed(session_id)
 
 

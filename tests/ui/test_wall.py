@@ -7,6 +7,8 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -16,8 +18,9 @@ from pytestqt.qtbot import QtBot
 
 from app.client.api import ApiError
 from app.contract import AgentRow, Gone
+from app.ui import thumbnails
 from app.ui.pages.wall import WallPage
-from app.ui.thumbnails import KEPT, KEPT_BYTES, Thumbnails
+from app.ui.thumbnails import KEPT, KEPT_BYTES, LARGE, SMALL, Thumbnails
 from app.ui.verb import Done, Verb
 from tests.ui.viewer_seat import Seat
 from tests.ui.vnc_house import change, desktop_row, show_rows, until
@@ -220,3 +223,60 @@ def test_pictures_take_no_more_than_they_may(tmp_path: Path, qtbot: QtBot) -> No
         kept.keep(str(number), picture)
     assert kept.of("2") is None
     assert kept.of("3") is not None
+
+
+class Desktops:
+    """Pictures of desktops of that shape, in the width that is asked for; ``wanted`` are seen, in tiles that are large."""
+
+    def __init__(self, count: int, height: float) -> None:
+        self.wanted = [f"s-{number:03}" for number in range(count)]
+        self.height = height
+        self.asked: list[tuple[str, int]] = []
+        self.shown: list[str] = []
+        self.thumbnails = Thumbnails(
+            cast(Any, SimpleNamespace(client=SimpleNamespace(fleet=self))),
+            lambda: self.wanted,
+            self.shown.append,
+            lambda: LARGE,
+        )
+
+    async def thumbnail(self, session_id: str, width: int) -> bytes:
+        self.asked.append((session_id, width))
+        await asyncio.sleep(0)
+        file = io.BytesIO()
+        Image.new("RGB", (width, round(width * self.height))).save(file, "JPEG")
+        return file.getvalue()
+
+    async def look(self, patch: pytest.MonkeyPatch) -> None:
+        """Until each has been served, and for as long as it takes to see what is asked for after that."""
+        patch.setattr(thumbnails, "EVERY", 3600.0)
+        running = asyncio.create_task(self.thumbnails.run())
+        try:
+            await until(lambda: set(self.shown) == set(self.wanted), "a picture of each")
+            for _ in range(50):
+                await asyncio.sleep(0)
+        finally:
+            running.cancel()
+
+
+@pytest.mark.parametrize("width", [SMALL, LARGE])
+async def test_large_pictures_are_asked_for_where_all_that_is_seen_fits(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    fitting = KEPT_BYTES // (LARGE * LARGE * 9 // 16 * 4)
+    desktops = Desktops(fitting if width == LARGE else fitting + 1, 9 / 16)
+    await desktops.look(monkeypatch)
+    assert desktops.asked == [(one, width) for one in desktops.wanted], "each once, the next is due later"
+    assert all(desktops.thumbnails.of(one) is not None for one in desktops.wanted)
+
+
+async def test_a_picture_that_had_to_go_is_not_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows that they are as high as wide before they come."""
+    desktops = Desktops(50, 1.0)
+    await desktops.look(monkeypatch)
+    assert [one for one, _ in desktops.asked] == desktops.wanted
+    assert [width for _, width in desktops.asked].count(SMALL) > 0, "it is known by then"
+    many = Desktops(KEPT + 20, 9 / 16)
+    await many.look(monkeypatch)
+    assert [one for one, _ in many.asked] == many.wanted
+    assert many.thumbnails.of(many.wanted[0]) is None
