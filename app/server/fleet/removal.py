@@ -7,6 +7,7 @@ to it as stale. Serves the StreamSpace document (seed 001, "Agent Management"), 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -35,29 +36,54 @@ class Removal:
 
         Raises ``NotFound`` (``agent_not_found``), ``Conflict`` (``agent_connected``) and ``Unavailable``.
         """
-        state = self._state
-        async with AsyncExitStack() as turns:
-            held = [
-                await turns.enter_async_context(state.turns.alone(f"{what} {agent_id}")) for what in ("agent", "drain")
-            ]
-            _check(state.agent(agent_id))
-            await state.store.commit()  # a session that was being made while the agent was here is in its list now
-            there = {row.id for row in state.of_agent(agent_id)}
-            there |= {command.session_id for command in state.commands.of_agent(agent_id)}
-            held += [await turns.enter_async_context(state.turns.alone(one)) for one in sorted(there)]
-            ended, cancelled = self._ends(agent_id)
-
-            def apply() -> None:
-                state.forget_agent(agent_id, ended, cancelled, by)
-                self._forget(agent_id)
-                for release in held:
-                    release()
-
-            changes: list[Change] = [Remove("agent", agent_id), Remove("drain", agent_id)]
-            changes += [Put("desktop", row) for row in ended]
-            changes += [Put("command", command) for command in cancelled]
-            await state.store.commit(*changes, apply=apply)
+        ended = None
+        while ended is None:
+            ended = await self._attempt(agent_id, by)
         log.info("agent removed", agent=agent_id, sessions=len(ended), by=by)
+        return ended
+
+    async def _attempt(self, agent_id: str, by: str) -> list[DesktopRow] | None:
+        """Remove it; None where it got a session that nobody knew of while this waited for those it had.
+
+        The agent's own turn is the last, so that one that returns meanwhile need not wait: it is not removed then.
+        """
+        state = self._state
+        _check(state.agent(agent_id))
+        there = self._sessions(agent_id)
+        async with AsyncExitStack() as turns:
+            held: list[Callable[[], None]] = []
+            try:
+                for key in (*sorted(there), f"agent {agent_id}", f"drain {agent_id}"):
+                    release = await turns.enter_async_context(state.turns.alone(key))
+                    held.append(release)
+                _check(state.agent(agent_id))
+                await state.store.commit()  # a session that was being made while the agent was here is in its list now
+            except asyncio.CancelledError:
+                for release in held:  # nothing is under way that they had to wait for
+                    release()
+                raise
+            if not self._sessions(agent_id) <= there:
+                return None
+            return await self._commit(agent_id, by, held)
+
+    def _sessions(self, agent_id: str) -> set[str]:
+        """Those it has, and those that it has still to do something about."""
+        commands = self._state.commands.of_agent(agent_id)
+        return {row.id for row in self._state.of_agent(agent_id)} | {command.session_id for command in commands}
+
+    async def _commit(self, agent_id: str, by: str, held: list[Callable[[], None]]) -> list[DesktopRow]:
+        ended, cancelled = self._ends(agent_id)
+
+        def apply() -> None:
+            self._state.forget_agent(agent_id, ended, cancelled, by)
+            self._forget(agent_id)
+            for release in held:
+                release()
+
+        changes: list[Change] = [Remove("agent", agent_id), Remove("drain", agent_id)]
+        changes += [Put("desktop", row) for row in ended]
+        changes += [Put("command", command) for command in cancelled]
+        await self._state.store.commit(*changes, apply=apply)
         return ended
 
     def _ends(self, agent_id: str) -> tuple[list[DesktopRow], list[CommandRow]]:

@@ -166,9 +166,12 @@ class Roster:
         if connection.leader is False and current is not None and current is not connection:
             self._park(connection, message)
             return
-        row = self._row(connection, message)
         try:
-            await self._state.put_agent(row, lambda: self._install(connection, row, message))
+            await self._state.put_agent(
+                connection.agent_id,
+                lambda: self._row(connection, message),  # not before its turn: it may just be taken off the board
+                lambda row: self._install(connection, row, message),
+            )
         except CallboardError as error:
             log.error("agent not registered", agent=connection.agent_id, why=error.message)
             connection.end(CloseCode.INTERNAL, "the broker cannot keep the registration now")

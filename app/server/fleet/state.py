@@ -198,12 +198,13 @@ class FleetState:
 
     # Agents.
 
-    async def put_agent(self, row: AgentRow, apply: Callable[[], None]) -> None:
-        """Make an agent's row durable, then ``apply``."""
-        async with self.turns.alone(f"agent {row.id}") as release:
+    async def put_agent(self, agent_id: str, make: Callable[[], AgentRow], apply: Callable[[AgentRow], None]) -> None:
+        """Make an agent's row, as it is once nobody else changes that agent; when it is durable, ``apply``."""
+        async with self.turns.alone(f"agent {agent_id}") as release:
+            row = make()
 
             def done() -> None:
-                apply()
+                apply(row)
                 release()
 
             await self.store.commit(Put("agent", row), apply=done)

@@ -39,7 +39,8 @@ class Turns:
     async def alone(self, key: str) -> AsyncIterator[Callable[[], None]]:
         """Nobody else changes what ``key`` names meanwhile.
 
-        The answer frees it, for the moment when a change is applied: a caller that goes away earlier leaves it held.
+        The answer frees it, for the moment when a change is applied, or when there will be none: a caller that goes
+        away earlier leaves it held.
         """
         turn = self._turns.setdefault(key, _Turn())
         turn.users += 1
@@ -66,7 +67,8 @@ class Turns:
         try:
             yield release
         except asyncio.CancelledError:
-            asyncio.get_running_loop().call_later(LOCKED_AT_MOST, self._over, key, release)
+            if held:
+                asyncio.get_running_loop().call_later(LOCKED_AT_MOST, self._over, key, release)
             raise
         except BaseException:
             release()

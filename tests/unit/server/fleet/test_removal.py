@@ -162,36 +162,93 @@ async def test_a_session_that_is_being_made_on_it_ends_with_it(house: House) -> 
     assert house.fleet.gauges()["callboard_commands_open"] == 0
 
 
-async def test_what_is_changed_meanwhile_is_not_lost(house: House) -> None:
+async def waiting(house: House, count: int) -> None:
+    async with asyncio.timeout(10):
+        while house.store.waiting_at_gate < count:
+            await asyncio.sleep(0)
+
+
+async def somewhat() -> None:
+    """As far as others come without waiting."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def a_removal_behind_tags(
+    house: House,
+) -> tuple[FakeAgent, asyncio.Event, asyncio.Future[DesktopRow], asyncio.Future[list[DesktopRow]]]:
+    """Its one session is being tagged, and the removal waits for that."""
     agent = house.agent()
     await agent.register()
     row = await house.running(agent)
     await agent.drop()
-    first = house.store.gate = asyncio.Event()
-    removing = asyncio.ensure_future(house.fleet.remove_agent(LEFT, "kim"))
-    while house.store.waiting_at_gate < 1:
-        await asyncio.sleep(0)
-    house.store.gate = asyncio.Event()
+    gate = house.store.gate = asyncio.Event()
     tagging = asyncio.ensure_future(house.fleet.set_tags(row.id, ["x"], "kim"))
-    while house.store.waiting_at_gate < 2:
-        await asyncio.sleep(0)
-    first.set()
-    for _ in range(20):  # as far as it comes without the tags
-        await asyncio.sleep(0)
+    await waiting(house, 1)
+    house.store.gate = None
+    removing = asyncio.ensure_future(house.fleet.remove_agent(LEFT, "kim"))
+    await somewhat()
     assert not removing.done()
-    draining = asyncio.ensure_future(house.fleet.drain(LEFT, "kim"))
-    registering = asyncio.ensure_future(agent.register())
-    house.store.gate.set()
+    return agent, gate, tagging, removing
+
+
+async def test_what_is_changed_meanwhile_is_not_lost(house: House) -> None:
+    agent, first, tagging, removing = await a_removal_behind_tags(house)
+    house.store.gate = asyncio.Event()
+    first.set()
     await tagging
+    await waiting(house, 1)
+    draining = asyncio.ensure_future(house.fleet.drain(LEFT, "kim"))
+    old = house.fleet.agents[LEFT]
+    house.clock.advance(5.0)
+    registering = asyncio.ensure_future(agent.register())
+    await somewhat()
+    house.store.gate.set()
     assert [each.tags for each in await removing] == [["x"]]
     with pytest.raises(NotFound):
         await draining
     await registering
-    assert (house.fleet.agents[LEFT].status, dict(house.fleet.drains)) == ("online", {})
+    new = house.fleet.agents[LEFT]
+    assert (new.status, dict(house.fleet.drains)) == ("online", {})
+    assert (new.uuid == old.uuid, new.created_at > old.created_at) == (False, True), "it came back as the old one"
     await house.restart()
     [kept] = house.fleet.desktops.values()
     assert (kept.state, kept.tags) == ("terminated", ["x"])
     assert isinstance(house.fleet.agents[LEFT], AgentRow)
+
+
+async def test_one_that_returns_while_its_sessions_are_waited_for_stays(house: House) -> None:
+    agent, gate, tagging, removing = await a_removal_behind_tags(house)
+    async with asyncio.timeout(10):
+        await agent.register(sessions=[HeldSession(session_id=row.id) for row in house.fleet.sessions_of(LEFT)])
+    gate.set()
+    await tagging
+    with pytest.raises(Conflict) as caught:
+        await removing
+    assert caught.value.code == "agent_connected"
+    [row] = house.fleet.sessions_of(LEFT)
+    assert (house.fleet.agents[LEFT].status, row.state, row.tags) == ("online", "running", ["x"])
+
+
+@pytest.mark.parametrize("behind", ["a session", "what is under way"])
+async def test_a_removal_that_is_given_up_before_its_commit_holds_nothing(house: House, behind: str) -> None:
+    agent, gate, tagging, removing = await a_removal_behind_tags(house)
+    if behind == "what is under way":
+        again = house.store.gate = asyncio.Event()
+        gate.set()
+        await tagging
+        await waiting(house, 1)
+        gate, house.store.gate = again, None
+    removing.cancel()
+    await asyncio.wait([removing])
+    async with asyncio.timeout(10):
+        await house.fleet.drain(LEFT, "kim")
+        await agent.register(sessions=[HeldSession(session_id=row.id) for row in house.fleet.sessions_of(LEFT)])
+        assert house.fleet.agents[LEFT].status == "draining"
+        gate.set()
+        await tagging
+        await agent.drop()
+        assert len(await house.fleet.remove_agent(LEFT, "kim")) == 1
 
 
 async def test_nobody_waits_for_it_and_nothing_is_offered_in_its_name(house: House) -> None:
