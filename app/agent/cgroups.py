@@ -230,10 +230,10 @@ async def _systemd(tree: Path) -> Means | None:
             async with asyncio.timeout(TRY_WITHIN):
                 if await trial.wait() == 0:
                     return Systemd(command, tree)
-        except TimeoutError:
-            trial.kill()
-            await trial.wait()
-            raise
+        finally:
+            if trial.returncode is None:
+                trial.kill()
+                await trial.wait()
     except (OSError, TimeoutError) as error:
         log.info("no systemd scopes", error=str(error))
     return None

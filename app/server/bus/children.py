@@ -47,6 +47,25 @@ async def start(
     return process
 
 
+async def stop(process: asyncio.subprocess.Process, within: float) -> None:
+    """End a child: ask first, and kill it after ``within`` seconds, or at once when its owner is cancelled meanwhile.
+
+    Whatever happens, it has ended when this returns: an owner that is stopped while it stops leaves nothing behind.
+    """
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(within):
+            await process.wait()
+    except TimeoutError:
+        log.warning("child does not end when it is asked to", pid=process.pid, within=within)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 def identity(pid: int) -> str | None:
     """A text that no other process with this number ever has; None when there is no such process.
 

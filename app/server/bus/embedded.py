@@ -26,6 +26,7 @@ from app.server.tasks import TaskNode, TaskTree
 log = get_logger("nats")
 
 READY_WITHIN = 10.0
+ENDS_WITHIN = 3.0
 VENUE_PUBLISHES = ("maestra.stream.heartbeat.*", "maestra.stream.session.heartbeat.*")
 VENUE_SUBSCRIBES = (
     "maestra.stream.request.*",
@@ -134,7 +135,7 @@ class EmbeddedNats:
     async def stop(self) -> None:
         """End it; safe when it never started."""
         if self._node is not None:
-            await self._node.stop(5.0)
+            await self._node.stop(ENDS_WITHIN + 2.0)
 
     async def _run(self) -> None:
         """One life of the child; ends with ``NatsEnded``, and the tree starts the next."""
@@ -166,7 +167,10 @@ class EmbeddedNats:
             self.text = f"nats-server ended (exit status {code}); starting it again"
             raise NatsEnded(self.text)
         finally:
-            await self._end(process)
+            try:
+                await children.stop(process, ENDS_WITHIN)
+            finally:
+                self._pid_file.unlink(missing_ok=True)
 
     async def _wait_ready(self, process: asyncio.subprocess.Process) -> int:
         """The port of its client listener, from the ports file that it writes when it is ready."""
@@ -200,17 +204,6 @@ class EmbeddedNats:
             self._ready.set_exception(PortInUse(text))
         else:
             self._ready.set_exception(Unavailable(f"{self.text}."))
-
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(3.0):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        self._pid_file.unlink(missing_ok=True)
 
     def _record(self, pid: int) -> None:
         paths.write_private(self._pid_file, msgspec.json.encode((pid, children.identity(pid) or "")))

@@ -101,7 +101,7 @@ class LocalAgent:
                 raise self._failed(self._why(begun) or f"it ended with status {code}")
             finally:
                 self.pid = None
-                await _end(process)
+                await children.stop(process, ENDS_WITHIN)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> int:
         try:
@@ -156,15 +156,3 @@ def agent_id() -> str:
     """``stage-left-local``: the same at each start on one machine."""
     host = re.sub(r"[^A-Za-z0-9.-]+", "-", socket.gethostname()).strip(".-") or "host"
     return f"{host[:90]}-local"
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(ENDS_WITHIN):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()

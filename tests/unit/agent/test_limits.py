@@ -115,6 +115,23 @@ async def test_systemd_scopes_where_it_runs(tmp_path: Path, monkeypatch: pytest.
     assert await process.wait() == 7
 
 
+async def test_an_agent_that_ends_while_it_tries_systemd_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, said = tmp_path / "systemd-run", tmp_path / "said"
+    program.write_text(f"#!/bin/sh\necho $$ > {said}.new\nmv {said}.new {said}\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(cgroups.shutil, "which", lambda _: str(program))
+    monkeypatch.setattr(cgroups, "RUNNING", tmp_path)
+    monkeypatch.setattr(cgroups, "TRY_WITHIN", 60.0)
+    trying = asyncio.ensure_future(detect("id1", Hierarchy(tmp_path, "")))
+    await until(said.exists)
+    trying.cancel()
+    await asyncio.wait([trying], timeout=30)
+    assert trying.cancelled()
+    assert not Path(f"/proc/{said.read_text().strip()}").exists()
+
+
 async def test_systemd_that_refuses_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups.shutil, "which", lambda _: "/bin/false")
     monkeypatch.setattr(cgroups, "RUNNING", tmp_path)

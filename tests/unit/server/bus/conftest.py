@@ -10,13 +10,14 @@ import pytest
 from app.paths import DataFolder
 from app.server.bus.embedded import EmbeddedNats
 from app.server.tasks import TaskTree
+from tests.fakes.tasks import ended
 
 
 @pytest.fixture
 async def tree() -> AsyncIterator[TaskTree]:
     tree = TaskTree()
     yield tree
-    await tree.stop(5.0)
+    await ended(tree)
 
 
 @pytest.fixture

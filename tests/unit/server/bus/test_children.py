@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,36 @@ def test_a_zombie_is_no_process() -> None:
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert children.identity(process.pid) is None
     process.wait()
+
+
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); {}; time.sleep(600)"
+
+
+async def deaf(folder: Path) -> asyncio.subprocess.Process:
+    """A child that does not end when it is asked to."""
+    told = folder / "told"
+    process = await children.start([sys.executable, "-c", DEAF.format(f"open({str(told)!r}, 'w')")])
+    async with asyncio.timeout(20):
+        while not told.exists():
+            await asyncio.sleep(0.01)
+    return process
+
+
+async def test_a_child_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    process = await deaf(tmp_path)
+    await children.stop(process, 0.05)
+    assert process.returncode == -signal.SIGKILL
+    await children.stop(process, 0.05)
+
+
+async def test_whoever_is_stopped_while_it_ends_a_child_still_ends_it(tmp_path: Path) -> None:
+    process = await deaf(tmp_path)
+    ending = asyncio.ensure_future(children.stop(process, 600))
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.wait([ending], timeout=30)
+    assert ending.cancelled()
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_only_the_process_that_was_meant_is_ended() -> None:

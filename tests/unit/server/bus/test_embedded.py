@@ -200,6 +200,33 @@ async def test_a_program_that_cannot_run_or_says_nothing_keeps_nobody_waiting(
     assert tree.root.children == []
 
 
+async def test_a_start_that_failed_leaves_no_process_to_whoever_stops_it_at_once(
+    tree: TaskTree, folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program does not end when it is asked to, and the stop comes while its end is waited for."""
+    program, told = folder.path / "nats-server", folder.path / "told"
+    program.write_text(f"#!/bin/sh\ntrap '' TERM\n: > {told}\nwhile :; do sleep 0.1; done\n")
+    program.chmod(0o755)
+    pids: list[int] = []
+
+    async def wait_in_vain(self: EmbeddedNats, process: asyncio.subprocess.Process) -> int:
+        pids.append(process.pid)
+        async with asyncio.timeout(20):
+            while not told.exists():
+                await asyncio.sleep(0.01)
+        raise TimeoutError
+
+    monkeypatch.setattr(embedded, "binary", lambda: program)
+    monkeypatch.setattr(EmbeddedNats, "_wait_ready", wait_in_vain)
+    server = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", 0)
+    with pytest.raises(Unavailable, match="was not ready"):
+        await server.start()
+    await server.stop()
+    assert tree.root.children == []
+    assert [children.identity(pid) for pid in pids] == [None]
+    assert server.pid is None
+
+
 async def test_a_stale_server_of_ours_is_ended_first(tree: TaskTree, folder: DataFolder) -> None:
     former = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", 0)
     configured = embedded.configuration("127.0.0.1", 0, folder.nats, folder.logs / "old.log", "x")

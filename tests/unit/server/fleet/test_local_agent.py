@@ -14,6 +14,7 @@ from app.server.fleet import local_agent
 from app.server.fleet.local_agent import LocalAgent, LocalAgentPlace, agent_id
 from app.server.health import Health
 from app.server.tasks import TaskTree
+from tests.fakes.tasks import ended
 
 
 class Bench:
@@ -55,7 +56,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     yield one
     for agent in one.made:
         await agent.stop()
-    await one.tasks.stop()
+    await ended(one.tasks)
 
 
 async def test_why_it_does_not_run_stands_on_the_health_and_it_is_tried_again(bench: Bench) -> None:
