@@ -33,9 +33,10 @@ from app.agent.docker_spec import (
     home_volume,
     order_of,
     tcp_port,
+    what_happened,
 )
 from app.agent.platform import AgentFailure, FailureCode, RfbAddress, TcpAddress, UnixAddress
-from app.agent_protocol import AgentLoad, Capacity, HeldSession, SessionEvent, SessionEventName, SessionLoad
+from app.agent_protocol import AgentLoad, Capacity, HeldSession, SessionEvent, SessionLoad
 from app.logs import get_logger
 
 log = get_logger("agent")
@@ -43,8 +44,6 @@ log = get_logger("agent")
 LONGEST_SOCKET = 107
 """Bytes of a path that the system takes for a socket."""
 HIBERNATE_GRACE = 10.0
-KILLED = 137
-"""Exit status of what was killed outright."""
 FILES_WITHOUT_LIMIT = 1_048_576
 
 
@@ -262,7 +261,9 @@ class DockerPlatform:
         try:
             await asyncio.shield(making)
         finally:
-            await asyncio.wait([making])  # the engine's own time-out bounds it
+            while not making.done():  # the engine's own time-out bounds it
+                with contextlib.suppress(asyncio.CancelledError):  # given up once is given up
+                    await asyncio.wait([making])
             if not making.cancelled() and making.exception() is None:
                 seat.container_id = making.result()
 
@@ -312,7 +313,7 @@ class DockerPlatform:
         await lasting(look)
         if seat.state == "ending":
             return
-        event, message = _what_happened(found)
+        event, message = what_happened(found)
         seat.state = "ending"
         seat.watchers = [one for one in seat.watchers if one is not asyncio.current_task()]
         try:
@@ -419,17 +420,6 @@ class DockerPlatform:
     def _place(self, session_id: str, generation: int) -> Path:
         """The folder whose inside is the container's ``/run/callboard``; short, for the sake of socket paths."""
         return self._folder / hashlib.sha256(f"{session_id}\0{generation}".encode()).hexdigest()[:16]
-
-
-def _what_happened(found: Found | None) -> tuple[SessionEventName, str]:
-    """A container that ended by itself, in words. Podman cannot always tell who killed it."""
-    if found is None:
-        return "exited", "the container was removed"
-    if found.out_of_memory:
-        return "oom", "the session ran out of memory"
-    if found.exit_code == KILLED and found.limited:
-        return "oom", "the session was killed; most likely it ran out of memory"
-    return "exited", f"the container ended with {found.exit_code}"
 
 
 def _processors() -> int:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from app.agent.config import VNC_PORT, DockerSettings
 from app.agent.platform import AgentFailure, FailureCode
+from app.agent_protocol import SessionEventName
 from app.errors import Invalid
 from app.quantities import cpu_cores, memory_bytes
 
@@ -26,6 +27,8 @@ HOME = "/home/session"
 GEOMETRY = re.compile(r"[1-9]\d{1,4}x[1-9]\d{1,4}")
 IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
 LEAST_SHARED, MOST_SHARED = 64 * 2**20, 2**30
+KILLED = 137
+"""Exit status of what was killed outright."""
 LOG_OPTIONS = {"max-size": "4m", "max-file": "1"}
 
 
@@ -243,6 +246,17 @@ def found_of(inspected: dict[str, Any]) -> Found:
         limited=bool((inspected.get("HostConfig") or {}).get("Memory")),
         address=_address(inspected.get("NetworkSettings") or {}),
     )
+
+
+def what_happened(found: Found | None) -> tuple[SessionEventName, str]:
+    """A container that ended by itself, in words. Podman cannot always tell who killed it."""
+    if found is None:
+        return "exited", "the container was removed"
+    if found.out_of_memory:
+        return "oom", "the session ran out of memory"
+    if found.exit_code == KILLED and found.limited:
+        return "oom", "the session was killed; most likely it ran out of memory"
+    return "exited", f"the container ended with {found.exit_code}"
 
 
 def _address(settings: dict[str, Any]) -> str:

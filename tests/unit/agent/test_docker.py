@@ -117,6 +117,43 @@ async def test_without_a_network_such_an_image_is_refused(tmp_path: Path) -> Non
     await agent.stop()
 
 
+class SlowEngine(NetworkedEngine):
+    """It has made a container long before it says so."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.made = asyncio.Event()
+        self.answered = asyncio.Event()
+        self.removed: list[str] = []
+
+    async def create(self, name: str, body: dict[str, Any]) -> str:
+        self.made.set()
+        await self.answered.wait()
+        return await super().create(name, body)
+
+    async def remove(self, container_id: str) -> None:
+        self.removed.append(container_id)
+
+
+async def test_a_start_that_is_given_up_again_and_again_still_removes_its_container(tmp_path: Path) -> None:
+    engine = SlowEngine()
+    agent = DockerPlatform(DockerSettings(), "docker-01", tmp_path, {}, engine)
+    await agent.start()
+    start = asyncio.create_task(agent.run("s1", {"image": "kasm", "user": "ada", "template": "kasm"}, 1))
+    async with asyncio.timeout(10):
+        await engine.made.wait()
+    for _ in range(3):
+        start.cancel()
+        for _ in range(10):  # each arrives
+            await asyncio.sleep(0)
+    engine.answered.set()
+    await asyncio.wait([start], timeout=10)
+    assert start.cancelled()
+    assert engine.removed == ["c" * 64]
+    assert agent.held() == []
+    await agent.stop()
+
+
 def test_the_engine_is_looked_for_in_order(tmp_path: Path) -> None:
     runtime = {"XDG_RUNTIME_DIR": str(tmp_path)}
     named = DockerSettings(socket="/run/mine.sock")
