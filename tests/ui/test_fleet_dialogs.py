@@ -295,6 +295,13 @@ class TestUsers:
         self.choose(section, "old.hand")
         assert section.active_button.text() == "Activate"
 
+    def test_what_deleting_means_is_said_beside_its_button(self, desk: Desk) -> None:
+        section = self.section(desk)
+        words = "Deactivate users who may come back: a deleted user's name is never given again."
+        (line,) = [label for label in section.findChildren(QLabel) if label.text() == words]
+        assert line.isVisibleTo(section)
+        assert section.delete_button.toolTip() == words
+
     def test_deactivates_with_undo(self, desk: Desk, fleet: ScriptedFleet) -> None:
         section = self.section(desk)
         self.choose(section, "john.doe")

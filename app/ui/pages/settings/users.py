@@ -14,6 +14,7 @@ from app.ui.dialogs.edit_user import EditUser
 from app.ui.pages.settings.grid import Grid
 from app.ui.pages.settings.section import Section, button, row
 from app.ui.panel import HoldButton
+from app.ui.theme import plain_label
 
 if TYPE_CHECKING:
     from app.client.api import BrokerClient
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 HEADS = ("User", "Mail", "Role", "State", "Last login")
 WIDTHS = (150, 220, 110, 90)
+BEFORE_DELETING = "Deactivate users who may come back: a deleted user's name is never given again."
 
 
 class UsersSection(Section):
@@ -46,7 +48,9 @@ class UsersSection(Section):
             "Hold to delete", context.theme.color("danger"), seconds=context.settings.get("hold_seconds")
         )
         self.delete_button.fired.connect(self.delete)
+        self.delete_button.setToolTip(BEFORE_DELETING)
         group.addLayout(row(self.new_button, self.change_button, self.active_button, None, self.delete_button))
+        group.addLayout(row(None, plain_label(BEFORE_DELETING, "hint")))
         self.finish()
         self._refresh()
 
@@ -116,7 +120,7 @@ class UsersSection(Section):
 
         def then(users: list[User]) -> None:
             self.show_users(users)
-            self.context.toast(f"User {plain(user.username)} deleted; nobody gets that name again", tone="good")
+            self.context.toast(f"User {plain(user.username)} deleted", tone="good")
 
         self.act(delete, then, "delete a user")
 
