@@ -1,21 +1,25 @@
 """All settings as one file: what of a console and its broker goes from one machine to another, and what came.
 
-Used by the settings page. In it: theme, guards, brokers' addresses, programs that open streams, the viewer's habits,
-consumer presets and created stream types. Never in it: tokens, passwords and keys, the operator's name, what belongs
-to this machine's screen, and which commands have been read here; a command that came by file is shown before it runs.
+Used by the settings page. In it: theme, guards, brokers' names and addresses, programs that open streams, the viewer's
+habits, consumer presets and created stream types, all as they were written. Never in it: the tokens, passwords and keys
+that Callboard keeps, the operator's name and the one that logs in at a broker, what belongs to this machine's screen,
+and which commands have been read here; a command that came by file is shown before it runs.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from app.client.transport import base_url_of
 from app.contract import PresetRow, TypeRow
-from app.errors import Invalid
+from app.errors import ConfigError, Invalid
 from app.ui.theme import THEMES
 
 if TYPE_CHECKING:
@@ -62,7 +66,10 @@ def collect(settings: Settings, store: Store) -> bytes:
             if not row.built_in
         ],
     }
-    whole = {"callboard_settings": VERSION, "console": console_values(settings), **rows}
+    console = console_values(settings)
+    if "brokers" in console:
+        console["brokers"], _ = _brokers([], console["brokers"])
+    whole = {"callboard_settings": VERSION, "console": console, **rows}
     return json.dumps(whole, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
@@ -72,13 +79,16 @@ def console_values(settings: Settings) -> dict[str, Any]:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write the whole file beside its place and move it there."""
-    part = path.with_name(path.name + ".part")
+    """Write the whole file beside its place, where only its owner can read it, and move it there."""
+    handle, name = tempfile.mkstemp(prefix=".callboard-", suffix=".part", dir=path.parent)
+    part = Path(name)
     try:
-        part.write_bytes(data)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
         part.replace(path)
-    finally:
+    except OSError:
         part.unlink(missing_ok=True)
+        raise
 
 
 def read(path: Path) -> SettingsFile:
@@ -97,12 +107,35 @@ def read(path: Path) -> SettingsFile:
 
 
 def apply_console(settings: Settings, values: Mapping[str, Any]) -> list[str]:
-    """Use what of ``values`` travels and fits; the keys that do not."""
+    """Use what of ``values`` travels and fits; each that does not, in words."""
     refused = []
     for key, value in values.items():
-        if not (_travels(key) and _in_range(key, value) and settings.put(key, value)):
-            refused.append(key)
+        if key == "brokers" and isinstance(value, list):
+            have = settings.get(key)
+            brokers, wrong = _brokers(have, value)
+            if len(brokers) > len(have):
+                settings.put(key, brokers)
+            refused += wrong
+        elif not (_travels(key) and _in_range(key, value) and settings.put(key, value)):
+            refused.append(f"{key} does not fit and was left out")
     return refused
+
+
+def _brokers(have: list[Any], came: list[Any]) -> tuple[list[Any], list[str]]:
+    """What is there with the brokers that are new to it, and what is wrong with the others, in words."""
+    known = {entry.get("url") for entry in have if isinstance(entry, dict)}
+    brokers, refused = list(have), []
+    for entry in came:
+        named = entry if isinstance(entry, dict) else {}
+        try:
+            url = base_url_of(str(named.get("url") or ""))
+        except ConfigError as error:
+            refused.append(f"A broker was left out: {error.message[:200]}")
+            continue
+        if url not in known:
+            known.add(url)
+            brokers.append({"name": str(named.get("name") or ""), "url": url})
+    return brokers, refused
 
 
 def _travels(key: str) -> bool:

@@ -20,7 +20,7 @@ from app.ui.pages.settings import SettingsPage
 from app.ui.pages.settings.one_file import OneFileSection
 from app.ui.pages.settings.operator import OperatorSection
 from app.ui.settings import KEYS
-from app.ui.settings_file import MOST_BYTES, TRAVELS, read
+from app.ui.settings_file import MOST_BYTES, TRAVELS, read, write
 from app.ui.shot_client import StillClient
 from app.ui.shot_venue import NOW
 from tests.ui.desk import Desk
@@ -34,13 +34,17 @@ class Broker(StillClient):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk.venue)
         self.made = 0
+        self.refused: dict[str, ApiError] = {}
+        """By the id of a preset."""
 
-    def _check(self) -> None:
+    def _check(self, preset_id: str = "") -> None:
         if self.refusal is not None:
             raise self.refusal
+        if preset_id in self.refused:
+            raise self.refused[preset_id]
 
     async def save_preset(self, row: PresetRow) -> PresetRow:
-        self._check()
+        self._check(row.id)
         self.made += 1
         saved = msgspec.structs.replace(row, id=row.id or f"made-{self.made}")
         for other in list(self.venue.store.presets.values()):
@@ -50,7 +54,7 @@ class Broker(StillClient):
         return saved
 
     async def delete_preset(self, preset_id: str) -> None:
-        self._check()
+        self._check(preset_id)
         self.venue.event("preset.deleted", preset_id, Gone(reason="deleted"))
 
     async def create_type(self, body: Mapping[str, Any]) -> Any:
@@ -210,6 +214,91 @@ def test_what_does_not_fit_is_named_and_left_out(desk: Desk, tmp_path: Path) -> 
     brought(desk, a_file(tmp_path, console=wrong | {"viewer/scale": False}))
     assert desk.context.settings.stored() == before | {"viewer/scale": False}
     assert desk.words == ["Imported: 1 setting", *(f"{key} does not fit and was left out" for key in wrong)]
+
+
+def test_brokers_that_came_are_added_to_those_that_are_here(desk: Desk, tmp_path: Path) -> None:
+    here = [{"name": "Mine", "url": "http://house:8080", "user": "kim"}, {"name": "Rack", "url": "https://rack"}]
+    desk.context.settings.set("brokers", here)
+    came = [{"name": "Theirs", "url": "http://house:8080/", "user": "ann"}, {"name": "Truck", "url": "truck:8080"}]
+    path = a_file(tmp_path, console={"brokers": came})
+    brought(desk, path)
+    added = {"name": "Truck", "url": "http://truck:8080"}
+    assert desk.context.settings.get("brokers") == [*here, added]
+    assert desk.words[-1] == "Imported: 1 setting"
+    brought(desk, path)
+    assert desk.words[-1] == "Everything in this file is here already"
+    desk.context.actions.undo()
+    desk.context.actions.undo()
+    assert desk.context.settings.get("brokers") == here
+
+
+def test_an_address_that_could_not_be_typed_does_not_come_by_file(desk: Desk, tmp_path: Path) -> None:
+    came = [{"url": "ftp://house"}, {"name": "no address"}, "house", {"url": "http://good:1"}]
+    brought(desk, a_file(tmp_path, console={"brokers": came}))
+    assert desk.context.settings.get("brokers") == [{"name": "", "url": "http://good:1"}]
+    assert desk.words[:2] == [
+        "Imported: 1 setting",
+        "A broker was left out: 'ftp://house' is not a broker's address: it begins with http:// or https://",
+    ]
+    assert len(desk.words) == 4
+
+
+def test_nobody_s_name_travels_nor_what_stands_in_an_address(desk: Desk) -> None:
+    here = [{"name": "House", "url": "https://kim:hush@house", "user": "kim"}]
+    desk.context.settings.set("brokers", here)
+    desk.context.settings.set("operator", "kim")
+    text = exported(desk).read_text()
+    assert json.loads(text)["console"]["brokers"] == [{"name": "House", "url": "https://house"}]
+    assert "kim" not in text
+    assert "hush" not in text
+
+
+def test_what_one_has_written_oneself_is_said_to_travel(desk: Desk) -> None:
+    assert "What you have written into configurations" in OneFileSection.intro
+    preset = next(iter(desk.store.presets.values()))
+    written = msgspec.structs.replace(preset, config={"passphrase": "hush"})
+    desk.venue.event("preset.saved", written.id, written)
+    assert "hush" in exported(desk).read_text()
+
+
+def test_undo_goes_on_after_what_cannot_be_taken_back(desk: Desk, tmp_path: Path) -> None:
+    first, second = list(desk.store.presets.values())[:2]
+    rows = [{**msgspec.to_builtins(one), "consumer_port": 9} for one in (first, second)]
+    new = [{"name": f"Truck {number}", "consumer_id": "t", "consumer_address": "10.0.0.9"} for number in (7, 8, 9)]
+    brought(desk, a_file(tmp_path, presets=[*new, *rows]))
+    made = [row.id for row in desk.store.presets.values() if row.name.startswith("Truck")]
+    busy = ApiError(503, "unavailable", "The disk is full")
+    broker_of(desk).refused = {made[0]: busy, made[1]: ApiError(404, "not_found", "No such preset"), first.id: busy}
+    desk.context.actions.undo()
+    assert made[2] not in desk.store.presets
+    assert desk.store.presets[second.id].consumer_port == second.consumer_port
+    assert desk.words[-1].startswith(
+        "Undo import settings: preset Truck 7 stays: The disk is full; "
+        f"preset {first.name} is not as it was: The disk is full"
+    )
+
+
+def test_undo_can_be_tried_again_when_no_broker_answers(desk: Desk, tmp_path: Path) -> None:
+    brought(desk, a_file(tmp_path, presets=[{"name": "Truck", "consumer_id": "t", "consumer_address": "10.0.0.9"}]))
+    broker_of(desk).refusal = ApiError(0, "unreachable", "No broker answers")
+    desk.context.actions.undo()
+    assert desk.words[-1] == "Undo import settings: No broker answers"
+    broker_of(desk).refusal = None
+    desk.context.actions.undo()
+    assert "Truck" not in {row.name for row in desk.store.presets.values()}
+
+
+def test_a_file_of_somebody_else_beside_it_stays(tmp_path: Path) -> None:
+    path, other = tmp_path / "settings.json", tmp_path / "settings.json.part"
+    other.write_text("theirs")
+    write(path, b"mine")
+    assert (path.read_bytes(), other.read_text()) == (b"mine", "theirs")
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match=r".+"):
+        write(path, b"mine")
+    assert sorted(tmp_path.iterdir()) == [path, other], "nothing is left of a try that failed"
 
 
 def test_what_the_broker_refuses_is_told_and_the_rest_is_used(desk: Desk, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from app.client.api import ApiError
 from app.contract import PresetRow, TypeRow
-from app.errors import Invalid
+from app.errors import Conflict, Invalid
 from app.models.wording import plain
 from app.ui.dialogs.fields import Field, FieldError, line_edit
 from app.ui.export import default_folder, whole_path
@@ -58,7 +58,8 @@ class OneFileSection(Section):
     title: ClassVar[str] = "Export and import"
     intro: ClassVar[str] = (
         "Theme, guards, addresses of brokers, programs that open streams, consumer presets and created stream types as "
-        "one file. Tokens, passwords and keys are never in it."
+        "one file. What you log in to brokers with is never in it. What you have written into configurations, defaults "
+        "and programs' arguments is in it as it stands: look there for secrets before you pass the file on."
     )
 
     def __init__(self, context: Context) -> None:
@@ -74,7 +75,7 @@ class OneFileSection(Section):
         group = self.group(
             "Import",
             "Presets are known by their names: one that is here is changed, others stay as they are. "
-            "A stream type that is here stays as it is.",
+            "A broker or a stream type that is here stays as it is.",
         )
         self.source = Field("import", "File to read", line_edit(mono=True), parse=whole_path)
         self.source.set_text(suggested)
@@ -145,7 +146,7 @@ class OneFileSection(Section):
         settings = self.context.settings
         before = console_values(settings)
         came = _Came(before)
-        came.failed = [f"{key} does not fit and was left out" for key in apply_console(settings, found.console)]
+        came.failed = apply_console(settings, found.console)
         after = console_values(settings)
         came.touched = [key for key in after if key not in before or before[key] != after[key]]
         self._dress()
@@ -190,18 +191,37 @@ class OneFileSection(Section):
                 self.context.settings.forget(key)
         self._dress()
         client = self.context.client
-        if client is not None:
-            for preset in came.made:
-                await client.delete_preset(preset.id)
-            last = [came.default] if came.default is not None and (came.made or came.before) else []
-            for preset in [*came.before, *last]:
-                await client.save_preset(preset)
+        left = await _take_presets_back(client, came) if client is not None else []
+        if left:
+            raise Conflict("; ".join(left))
 
     def _dress(self) -> None:
         """The theme of the settings, at once."""
         theme = self.context.settings.get("theme")
         if theme != self.context.theme.name:
             self.context.switch_theme(theme)
+
+
+async def _take_presets_back(client: BrokerClient, came: _Came) -> list[str]:
+    """Presets as they were; each that could not be made so, in words. Raises ``ApiError`` 0: all can be tried again."""
+    left = []
+    for preset in came.made:
+        try:
+            await client.delete_preset(preset.id)
+        except ApiError as error:
+            if not error.status:
+                raise
+            if error.status != 404:  # somebody else has deleted it
+                left.append(f"preset {plain(preset.name)} stays: {error.text}")
+    last = [came.default] if came.default is not None and (came.made or came.before) else []
+    for preset in [*came.before, *last]:
+        try:
+            await client.save_preset(preset)
+        except ApiError as error:
+            if not error.status:
+                raise
+            left.append(f"preset {plain(preset.name)} is not as it was: {error.text}")
+    return left
 
 
 def _path_of(shown: Field) -> Path | None:
