@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
-from app.contract import Gone, SessionRow
+from app.contract import Gone, HoldRow, SessionRow
+from app.ui import takeover
 from app.ui.dialogs.choose_preset import carries_text
 from app.ui.verbs import take_title, take_warning
 from tests.ui.stage import Key, Stage
@@ -34,6 +36,31 @@ def test_the_button_says_whose_picture_goes_before_it_is_pressed(stage: Stage) -
     stage.go_to(taken)
     stage.key(Key.Key_R)
     assert any(f"it replaced {session.stream_name} of Zoë" in text for text in stage.said())
+
+
+def test_a_take_waits_for_the_board_and_ends_what_it_shows_meanwhile(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zoë's session began after what this board showed at the press, and before one's own."""
+    monkeypatch.setattr(takeover, "PATIENCE", 60.0)
+    before, taken = stage.session("wall-main"), stage.stream("Cam 2 stage right")
+    zoes = msgspec.structs.replace(before, id="session-zoe", started_at=before.started_at + 1)
+    mine = msgspec.structs.replace(before, id="session-new-1", stream_id=taken, started_at=before.started_at + 2)
+    answer = stage.client.hold
+
+    def show() -> None:
+        for row in (zoes, mine):
+            stage.venue.event("session.started", row.id, row)
+
+    async def hold(session_id: str, preset_id: str | None = None) -> HoldRow:
+        asyncio.get_running_loop().call_later(0.05, show)  # by then the take has nothing left but to wait
+        return await answer(session_id, preset_id)
+
+    monkeypatch.setattr(stage.client, "hold", hold)
+    stage.go_to(taken)
+    stage.key(Key.Key_R)
+    assert {call[1] for call in stage.client.named("stop_session")} == {before.id, zoes.id}
+    assert any("Cam 2 stage right is on Main wall" in text for text in stage.said())
 
 
 @pytest.mark.parametrize("replaced", [True, False])

@@ -18,6 +18,7 @@ from app.contract import AgentRow, DesktopRow, ViewerBeat, ViewerMode
 from app.errors import Conflict, Forbidden, NotFound, Unavailable
 from app.server.events import EventLog, Published
 from app.server.fleet import viewer as module
+from app.server.fleet import viewers as viewers_module
 from app.server.fleet.rfb_filter import REFUSAL
 from app.server.fleet.viewer import Look
 from app.server.fleet.viewers import MOST_VIEWERS, REFUSED_FOR, Viewers
@@ -396,7 +397,8 @@ async def test_a_server_that_refuses_everybody_for_now_is_not_remembered() -> No
             house.requests.clear()
 
 
-async def test_an_agent_that_cannot_open_the_desktop_ends_the_probe_at_once() -> None:
+async def test_an_agent_that_cannot_open_the_desktop_ends_the_probe_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(viewers_module, "PROBE_WITHIN", 600.0)
     house = House()
     async with house.open():
         asking = asyncio.create_task(house.viewers.check_view_only("s1"))
