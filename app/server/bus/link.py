@@ -14,10 +14,7 @@ from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 from app.errors import Unavailable
-from app.logs import get_logger
 from app.server.bus import wire
-
-log = get_logger("bus")
 
 PING_EVERY = 5.0
 UNANSWERED = 2
@@ -45,6 +42,7 @@ class Link(asyncio.Protocol):
         self._parser = wire.Parser(self)
         self._transport: asyncio.Transport | None = None
         self._handlers: dict[bytes, OnMessage] = {}
+        self._subscriptions: list[bytes] = []
         self._pongs: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered = 0
@@ -64,7 +62,12 @@ class Link(asyncio.Protocol):
         """Hear a subject; the server knows it once ``settled`` returns."""
         sid = len(self._handlers) + 1
         self._handlers[b"%d" % sid] = on_message
-        self.write(wire.subscribe(subject, sid))
+        self._subscriptions.append(wire.subscribe(subject, sid))
+        self.write(self._subscriptions[-1])
+
+    def subscribe_again(self) -> None:
+        """Send every subscription again: the server passes over those that it has, and looks at what it refused."""
+        self.write(b"".join(self._subscriptions))
 
     async def settled(self) -> None:
         """Return when the server has everything sent so far. Raises ``Unavailable`` when the connection breaks."""
@@ -148,9 +151,8 @@ class Link(asyncio.Protocol):
                 waiting.set_result(None)
 
     def on_error(self, text: str) -> None:
-        """A complaint about one frame is logged; what ends the connection is kept as its reason."""
+        """A complaint about one frame is handed on; what ends the connection is kept as its reason."""
         if text.lower().startswith("permissions violation"):
-            log.warning("NATS refuses", reason=text)
             self.on_refusal(text)
         else:
             self._complaint = text

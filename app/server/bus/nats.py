@@ -30,6 +30,9 @@ WRITE_BYTES = 64 * 1024
 RETRY = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds between attempts to connect; the last one repeats."""
 CONNECT_TIMEOUT = 2.0
+ASK_AGAIN = 5.0
+"""Seconds between two looks whether the server still refuses: who mends its rules need not end our connection."""
+TOLD_LIMIT = 1000
 NO_RESPONDERS = b"503"
 REQUESTS = "maestra.stream.request."
 """What questions begin with; a server that refuses one refuses them all."""
@@ -49,9 +52,15 @@ class Bus:
         self._inbox = f"_CALLBOARD.{secrets.token_hex(8)}"
         self._token = secrets.token_hex(8)
         """Where the next answer comes to: nobody who has been asked once may guess it."""
+        self._nobody = f"{REQUESTS}{secrets.token_hex(8)}"
+        """A question that no publisher hears, to learn whether questions are let through."""
         self._link: Link | None = None
         self._refused = ""
         self._mute = False
+        self._heard: tuple[str, bool] = "", False
+        """What was refused since the last look, and whether that takes our voice."""
+        self._told: set[str] = set()
+        """Refusals that are in the log already."""
         self._waiting: dict[str, asyncio.Future[bytes]] = {}
         self._handlers: list[tuple[str, Handler]] = []
         self._outbox: deque[bytes] = deque()
@@ -160,7 +169,7 @@ class Bus:
             try:
                 link = await self._connect()
                 attempt = 0
-                reason = await link.closed
+                reason = await self._until_closed(link)
                 log.warning("NATS is gone", reason=self._explain() or reason)
             except (Unavailable, TimeoutError) as error:
                 reason = clean(str(error) or "no answer in time")
@@ -177,7 +186,8 @@ class Bus:
     async def _connect(self) -> Link:
         """A link with everything subscribed; what waited is on its way."""
         link = await open_link(self._url(), self._flush, CONNECT_TIMEOUT)
-        self._refused, self._mute = "", False
+        self._refused, self._mute = self._heard = "", False
+        self._told.clear()
         link.on_refusal = self._on_refusal
         try:
             link.subscribe(f"{self._inbox}.*", self._answered)
@@ -202,11 +212,47 @@ class Bus:
     def _on_refusal(self, text: str) -> None:
         """The server's account may not do what a broker does. What takes need counts more than what is announced."""
         mute = self._inbox in text or REQUESTS in text
+        if text not in self._told and len(self._told) < TOLD_LIMIT:
+            self._told.add(text)
+            log.warning("NATS refuses", reason=text)
+        heard = f"NATS does not let this broker work: {text}", mute
+        if not self._heard[0] or (mute and not self._heard[1]):
+            self._heard = heard
         if self._mute or (self._refused and not mute):
             return
-        self._refused, self._mute = f"NATS does not let this broker work: {text}", mute
+        self._refused, self._mute = heard
         if self._link is not None:
             self._health.set("nats", False, self._refused, take_down=mute)
+
+    async def _until_closed(self, link: Link) -> str:
+        """Why the link closed; as long as the server refuses something, ask again whether it still does."""
+        while not link.closed.done():
+            await asyncio.wait([link.closed], timeout=ASK_AGAIN)
+            if self._refused and link.alive:
+                await self._ask_again(link)
+        return link.closed.result()
+
+    async def _ask_again(self, link: Link) -> None:
+        """Do again what may be refused and harms nobody; a refusal that is not repeated until the next look is over.
+
+        Announcements cannot be tried in vain: those that are due tell.
+        """
+        link.subscribe_again()
+        if self._mute:
+            link.write(wire.publish(self._nobody, b"", f"{self._inbox}.0"))
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await link.settled()
+        except (Unavailable, TimeoutError):
+            return  # its keep-alive finds out
+        before = self._refused, self._mute
+        (self._refused, self._mute), self._heard = self._heard, ("", False)
+        if (self._refused, self._mute) == before:
+            return
+        if not self._refused:
+            self._told.clear()
+            log.info("NATS lets this broker work again")
+        self._health.set("nats", not self._refused, self._refused, take_down=self._mute)
 
     def _attach(self, link: Link, subject: str, handler: Handler) -> None:
         """A coroutine is awaited by the node of deliveries, in order; a plain function is called on the spot."""
