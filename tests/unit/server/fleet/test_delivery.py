@@ -330,7 +330,7 @@ class Delivery(RuleBasedStateMachine):
                     world.do_one()
                 self.run(self._to_broker(world, 1000))
             self.run(self._time(1.0))
-            if not len(self.house.fleet._state.commands) and not any(w.link.unsettled for w in self.worlds.values()):
+            if not len(self.house.fleet._state.commands) and not any(map(self._busy, self.worlds.values())):
                 break
         try:
             self.everything_agrees()
@@ -339,6 +339,11 @@ class Delivery(RuleBasedStateMachine):
             self.runner.close()
             for world in self.worlds.values():
                 world.journal.close()
+
+    @staticmethod
+    def _busy(world: World) -> bool:
+        """An answer to a registration may name what is to be ended, so all that is under way counts."""
+        return bool(world.to_agent or world.work or world.link.unsettled)
 
     def everything_agrees(self) -> None:
         fleet = self.house.fleet
