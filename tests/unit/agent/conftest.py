@@ -112,8 +112,8 @@ class Local:
 
 
 @pytest.fixture
-async def local(state: Path) -> AsyncIterator[Local]:
-    """Makes local platforms."""
+async def local(state: Path, tmp_path: Path) -> AsyncIterator[Local]:
+    """Makes local platforms; their sessions end before the test's folder goes, where a program may wait for a file."""
     maker = Local(state)
     yield maker
     await maker.close()
