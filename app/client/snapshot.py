@@ -1,6 +1,7 @@
 """The board as it is now, once: for the one-line verbs, which have no store to keep.
 
-Called by ``verbs.py``. A ``Board`` is the ``TakeView`` of ``take.py``, filled from one snapshot of the feed.
+Called by ``verbs.py``. A ``Board`` is the ``TakeView`` of ``take.py``, filled from one snapshot of the feed and from
+what has happened since: consoles share snapshots, so one may be older than this console's last act.
 """
 
 from __future__ import annotations
@@ -8,17 +9,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from app.client.feed import FeedClient, Link
 from app.contract import (
+    KINDS,
+    PATCHES,
+    ROWS,
     AgentRow,
+    Beat,
     DesktopRow,
+    Diff,
+    Event,
     FeedMessage,
     HoldRow,
     PresetRow,
+    Pulse,
     Row,
     SessionRow,
     Snapshot,
@@ -52,6 +60,37 @@ class Board:
         _fill(self.desktops, part.rows.get("desktop", ()), DesktopRow)
         _fill(self.viewers, part.rows.get("viewer", ()), ViewerRow)
 
+    def apply(self, diff: Diff) -> None:
+        """Take in what has happened since."""
+        tables: dict[str, dict[str, Any]] = {
+            "stream": self.streams,
+            "session": self.sessions,
+            "hold": self.holds,
+            "preset": self.presets,
+            "agent": self.agents,
+            "desktop": self.desktops,
+            "viewer": self.viewers,
+        }
+        for event in diff.events:
+            name, op = KINDS.get(event.kind, ("", "note"))
+            table = tables.get(name)
+            if table is None:
+                continue
+            if op == "put":
+                table[event.id] = msgspec.json.decode(event.change, type=ROWS[name])
+            elif op == "remove":
+                table.pop(event.id, None)
+            elif op in ("beat", "patch") and event.id in table:
+                _change(table[event.id], event)
+
+
+def _change(row: Row, event: Event) -> None:
+    """Fields of a beat or a patch replace the row's of the same name; a beat without a time moves only the end."""
+    change = msgspec.json.decode(event.change, type=PATCHES.get(event.kind, Beat))
+    for name in change.__struct_fields__:
+        if (value := getattr(change, name)) is not None or event.kind in PATCHES:
+            setattr(row, name, value)
+
 
 def _fill(table: dict[str, R], rows: Iterable[msgspec.Raw], shape: type[R]) -> None:
     decoder = msgspec.json.Decoder(shape)
@@ -61,23 +100,36 @@ def _fill(table: dict[str, R], rows: Iterable[msgspec.Raw], shape: type[R]) -> N
 
 
 async def read_board(url: str, token: str | None, timeout: float = 10.0) -> Board:
-    """One whole snapshot. ``Unavailable`` says why there is none, in the words of the link."""
+    """The whole board as of now or later. ``Unavailable`` says why there is none, in the words of the link."""
     board = Board()
     result: asyncio.Future[Link] = asyncio.get_running_loop().create_future()
+    now = 0
+    """The broker's number when it let this console in; a snapshot may be older."""
 
     def on_message(message: FeedMessage) -> None:
-        if isinstance(message, Snapshot) and not result.done():
-            try:
+        nonlocal now
+        if result.done():
+            return
+        try:
+            if isinstance(message, Snapshot):
                 board.add(message)
-            except msgspec.DecodeError as error:
-                text = f"The board of the broker at {url} cannot be read: {error}"
-                result.set_exception(Unavailable(text, code="bad_answer"))
+            elif isinstance(message, Diff):
+                board.apply(message)
+            elif isinstance(message, Pulse) and client.seq is None:
+                now = message.seq
+        except msgspec.DecodeError as error:
+            text = f"The board of the broker at {url} cannot be read: {error}"
+            result.set_exception(Unavailable(text, code="bad_answer"))
+        else:
+            look(client.link)
 
-    def on_link(link: Link) -> None:
-        if link.state != "connecting" and not result.done():
+    def look(link: Link) -> None:
+        whole = link.state == "live" and client.seq is not None and client.seq >= now
+        if (whole or link.state == "down") and not result.done():
             result.set_result(link)
 
-    feed = asyncio.ensure_future(FeedClient(url, token, on_message, on_link).run())
+    client = FeedClient(url, token, on_message, look)
+    feed = asyncio.ensure_future(client.run())
     try:
         async with asyncio.timeout(timeout):
             link = await result

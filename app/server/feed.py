@@ -156,9 +156,9 @@ class FeedHub:
         finally:
             self._consoles.discard(console)
             console.fall_behind()
-            await node.stop(2.0)
-            if not self._consoles:
+            if not self._consoles:  # from here on nobody hears events: the next one may not begin where this one was
                 self._shared = None
+            await node.stop(2.0)
 
     def _heard(self, event: Published) -> None:
         if not self._consoles:

@@ -337,6 +337,37 @@ async def test_a_console_that_breaks_off_leaves_nothing(house: House) -> None:
     await serving
 
 
+async def test_who_comes_while_the_last_one_leaves_misses_nothing(house: House) -> None:
+    """Nobody heard the event between the two, so what the one before had is no beginning for the next."""
+    left = asyncio.Event()
+
+    class Slow(Reader):
+        async def send(self, text: str) -> None:
+            try:
+                await super().send(text)
+            except asyncio.CancelledError:
+                await left.wait()
+                raise
+
+    slow = Slow(house)
+    await slow.until(slow.has_all)
+    slow.reading.clear()
+    house.put(1)
+    house.hub._flush()
+    await asyncio.sleep(0)
+    slow.closed.set_result(None)
+    while house.hub.consoles:
+        await asyncio.sleep(0)
+    house.put(2)
+    reader = Reader(house)
+    while not house.hub.consoles:
+        await asyncio.sleep(0)
+    left.set()
+    await reader.until(reader.has_all)
+    await reader.close()
+    await slow.close()
+
+
 async def test_a_connection_that_is_cancelled_leaves_nothing(house: House) -> None:
     reader: Any = Reader(house)
     await reader.until(reader.has_all)
