@@ -20,6 +20,7 @@ from app import __version__
 from app.agent.options import AgentOptions
 from app.cli import main
 from app.client.api import BrokerClient
+from app.client.feed import FeedClient
 from app.client.shapes import Stream
 from app.client.snapshot import read_board
 from app.config import NAMES
@@ -27,6 +28,7 @@ from app.contract import PresetRow
 from app.demo.cast import Part
 from app.demo.house import House, Place
 from tests.fakes.broker import BrokerProcess, module_broker, shared_broker
+from tests.fakes.nats import settled
 from tests.fakes.streamspace import ScriptedAgent, dialled
 
 __all__ = ["module_broker", "shared_broker"]
@@ -51,6 +53,8 @@ class Venue:
                 return reply
 
             await self.house.answer(stream.id, answer)
+            assert self.house._nats is not None
+            await settled(self.house._nats)
         return stream
 
 
@@ -244,6 +248,27 @@ async def test_take_replaces_what_the_preset_carries(run: Run, venue: Venue) -> 
     assert out.startswith("Camera B is on LED wall; it replaced Camera A.\n")
     names = [session.stream_name for session in await venue.house.client.sessions()]
     assert sorted(names) == ["Camera A", "Camera B"]
+
+
+async def test_take_and_kick_beside_an_open_window(run: Run, venue: Venue) -> None:
+    """Consoles share snapshots, so the board that a verb reads begins before what it has just done."""
+    where = ("--data-dir", str(venue.data_dir))
+    live = asyncio.Event()
+    window = FeedClient(
+        venue.running.url,
+        venue.running.token,
+        lambda _: None,
+        lambda link: live.set() if link.state == "live" else None,
+    )
+    following = asyncio.ensure_future(window.run())
+    async with asyncio.timeout(30):
+        await live.wait()
+    await venue.publish("Camera A", ACCEPT)
+    assert (await run("take", "Camera A", "--as", "LED wall", *where))[0] == 0
+    assert (await run("kick", "Camera A", *where))[0] == 0
+    following.cancel()
+    await asyncio.wait({following})
+    assert await venue.house.client.sessions() == []
 
 
 async def test_what_a_publisher_refuses_is_status_1(run: Run, venue: Venue) -> None:
