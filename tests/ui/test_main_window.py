@@ -6,7 +6,6 @@ from functools import partial
 
 from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtGui import QColor
-from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
@@ -229,9 +228,9 @@ class TestToasts:
         assert offered == ["Undo  Ctrl+Z"]
         assert "first" in stage.said()
 
-    def test_an_undo_that_takes_its_time_says_so(self, stage: Stage) -> None:
+    def test_an_undo_that_takes_its_time_says_so(self, stage: Stage, qtbot: QtBot) -> None:
         async def slow() -> None:
-            QTest.qWait(UNDO_SHOWN_AFTER + 100)
+            qtbot.waitUntil(lambda: "Undoing: the slow one" in stage.said())
 
         async def quick() -> None:
             """Nothing to wait for."""
@@ -242,7 +241,7 @@ class TestToasts:
         assert "Undone: the slow one" in stage.said()
         stage.actions.tell("second", "the quick one", quick)
         stage.actions.undo()
-        QTest.qWait(UNDO_SHOWN_AFTER + 100)
+        qtbot.wait(UNDO_SHOWN_AFTER + 100)
         assert "Undoing: the quick one" not in stage.said()
 
     def test_control_z_that_cancels_leaves_the_offers_to_undo(self, stage: Stage) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from app.contract import Gone, StillSending
 from app.models.states import state_of_session, state_of_stream
 from app.models.store import Store
+from app.ui import troubles
 from app.ui.shot_venue import Venue
 from app.ui.troubles import Troubles, counted, sessions_in_trouble, streams_in_trouble
 
@@ -46,8 +49,9 @@ def test_agrees(step: str, later: float) -> None:
     assert sessions_in_trouble(store, now) == book["sessions"]
 
 
-def test_is_counted_once_a_second_and_hidden_while_not_live() -> None:
+def test_is_counted_once_a_second_and_hidden_while_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = 100.0
+    monkeypatch.setattr(troubles, "time", SimpleNamespace(monotonic=lambda: clock))
     store = Store(monotonic=lambda: clock)
     Venue(store).open()
     calls: list[float] = []
@@ -56,10 +60,10 @@ def test_is_counted_once_a_second_and_hidden_while_not_live() -> None:
         calls.append(now)
         return 1, 2
 
-    troubles = Troubles(store, count)
+    told = Troubles(store, count)
     for _ in range(5):
-        assert troubles.badges() == [("fault", "1 fault"), ("stale", "2 stale")]
+        assert told.badges() == [("fault", "1 fault"), ("stale", "2 stale")]
     assert len(calls) == 1
     assert counted(2, "fault") == "2 faults"
     clock += 5.0
-    assert troubles.badges() == []
+    assert told.badges() == []
