@@ -60,6 +60,12 @@ class Camera:
         return answer
 
 
+@pytest.fixture(autouse=True)
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tile gets its picture; the next would come long after the test."""
+    monkeypatch.setattr(thumbnails, "EVERY", 3600.0)
+
+
 @pytest.fixture
 def acts() -> list[tuple[str, str]]:
     return []
@@ -67,8 +73,8 @@ def acts() -> list[tuple[str, str]]:
 
 @asynccontextmanager
 async def wall(folder: Path, camera: Camera, acts: list[tuple[str, str]], count: int = 4) -> AsyncIterator[WallPage]:
-    """The page in front, with so many running desktops."""
-    seat = Seat(folder, camera)
+    """The page in front, with so many running desktops, on a board whose clock stands: it is live as long as it takes."""
+    seat = Seat(folder, camera, lambda: 1000.0)
     rows = [desktop_row(f"s-{number}", f"ann-xterm-{number:03}") for number in range(count)]
     show_rows(seat.store, desktop=rows, agent=[AGENT])
     for name, key in (("view", "V"), ("control", "Shift+V")):
@@ -105,7 +111,7 @@ async def test_each_tile_that_is_seen_gets_its_picture_one_at_a_time(
         assert {one for one, _ in camera.asked} == set(seen)
         assert camera.most == 1
         await asyncio.sleep(0.05)
-        assert len(camera.asked) == len(seen), "the next picture is due in 5 s"
+        assert len(camera.asked) == len(seen), "the next picture is due later"
         page.grid.verticalScrollBar().setValue(page.grid.verticalScrollBar().maximum())
         later = set(page.grid.seen()) - set(seen)
         await until(lambda: later <= {one for one, _ in camera.asked}, "tiles that came into sight")
@@ -247,9 +253,8 @@ class Desktops:
         Image.new("RGB", (width, round(width * self.height))).save(file, "JPEG")
         return file.getvalue()
 
-    async def look(self, patch: pytest.MonkeyPatch) -> None:
+    async def look(self) -> None:
         """Until each has been served, and for as long as it takes to see what is asked for after that."""
-        patch.setattr(thumbnails, "EVERY", 3600.0)
         running = asyncio.create_task(self.thumbnails.run())
         try:
             await until(lambda: set(self.shown) == set(self.wanted), "a picture of each")
@@ -260,23 +265,21 @@ class Desktops:
 
 
 @pytest.mark.parametrize("width", [SMALL, LARGE])
-async def test_large_pictures_are_asked_for_where_all_that_is_seen_fits(
-    monkeypatch: pytest.MonkeyPatch, width: int
-) -> None:
+async def test_large_pictures_are_asked_for_where_all_that_is_seen_fits(width: int) -> None:
     fitting = KEPT_BYTES // (LARGE * LARGE * 9 // 16 * 4)
     desktops = Desktops(fitting if width == LARGE else fitting + 1, 9 / 16)
-    await desktops.look(monkeypatch)
+    await desktops.look()
     assert desktops.asked == [(one, width) for one in desktops.wanted], "each once, the next is due later"
     assert all(desktops.thumbnails.of(one) is not None for one in desktops.wanted)
 
 
-async def test_a_picture_that_had_to_go_is_not_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_picture_that_had_to_go_is_not_asked_for_at_once() -> None:
     """Nobody knows that they are as high as wide before they come."""
     desktops = Desktops(50, 1.0)
-    await desktops.look(monkeypatch)
+    await desktops.look()
     assert [one for one, _ in desktops.asked] == desktops.wanted
     assert [width for _, width in desktops.asked].count(SMALL) > 0, "it is known by then"
     many = Desktops(KEPT + 20, 9 / 16)
-    await many.look(monkeypatch)
+    await many.look()
     assert [one for one, _ in many.asked] == many.wanted
     assert many.thumbnails.of(many.wanted[0]) is None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,14 +27,14 @@ from tests.ui.vnc_house import desktop_row, show_rows, until
 
 
 class Seat:
-    """See the module's docstring. ``client`` is whatever gives tickets."""
+    """See the module's docstring. ``client`` is whatever gives tickets; ``monotonic`` is the board's clock."""
 
-    def __init__(self, folder: Path, client: Any) -> None:
+    def __init__(self, folder: Path, client: Any, monotonic: Callable[[], float] = time.monotonic) -> None:
         app = cast(QApplication, QApplication.instance())
         self.app = app
         theme = Theme.named("dark")
         theme.apply(app)
-        self.store = Store()
+        self.store = Store(monotonic=monotonic)
         self.said: list[str] = []
         self.failures: list[BaseException] = []
         self.tasks: set[asyncio.Task[Any]] = set()
