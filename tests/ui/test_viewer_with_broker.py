@@ -107,6 +107,7 @@ async def test_a_desktop_is_looked_at_worked_in_kicked_frozen_and_woken(tmp_path
             seat.context.actions.add_verb(verb)
         control = await seat.look("control", one)
         view = await seat.look("view", one)
+        await shows(control, 0x20, 0x20, 0x20)  # the program's window is there to take keys
         await take_keyboard(control)
         seat.write(control, "red")
         await shows(view, 255, 0, 0)
@@ -160,6 +161,7 @@ async def test_a_browser_gets_the_same_page_and_its_token_out_of_sight(tmp_path:
             assert await browser.ask("location.href") == f"{base}/vnc-viewer/{one}?mode=view"
             assert await browser.ask("document.getElementById('mode').textContent") == "VIEW ONLY"
             assert await browser.ask("history.length") <= 2
+            await until(lambda: here.seat.store.viewers_of(one), "the board shows who looks")
             (viewer,) = here.seat.store.viewers_of(one).values()
             assert (viewer.user, viewer.mode) == ("admin", "view")
 

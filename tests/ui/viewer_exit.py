@@ -43,6 +43,7 @@ async def main(folder: Path) -> None:
     print("typed", flush=True)
     await xdotool("keydown", "Control_R", "key", "Escape", "keyup", "Control_R")
     await until(lambda: not control.bar.light.remote, "the chord takes the keyboard back")
+    await until(lambda: seat.app.focusWidget() is control, "which this window has now")
     await xdotool("type", "blue")
     await xdotool("key", "Return")
     await until(lambda: control.bar.light.remote, "Enter, which stayed here, gives the keyboard again")

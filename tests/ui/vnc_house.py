@@ -57,6 +57,7 @@ class Desktop:
             self.run("xterm", "-geometry", "200x100+0+0", "-bg", "#202020", "-fg", "#ffffff", "-xrm", "XTerm*allowWindowOps: true",
                      "-xrm", "XTerm*disallowedWindowOps: ", "-e", "sh", "-c", SCRIPT, "sh",
                      str(self.typed))  # fmt: skip
+            self.ask("xdotool", "search", "--sync", "--onlyvisible", "--class", "xterm")  # before it, keys go nowhere
 
     def _server(self, password: str, size: str) -> str:
         read, write = os.pipe()
