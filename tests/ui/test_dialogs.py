@@ -271,6 +271,7 @@ class TestConfirm:
         assert table.columnWidth(0) + table.columnWidth(1) == table.viewport().width()
 
     def test_a_short_press_does_nothing(self, desk: Desk, qtbot: QtBot) -> None:
+        desk.context.settings.set("hold_seconds", 60.0)
         panel = ConfirmPanel(desk.context, "Withdraw Cam 1", self.LOSSES, "Hold to withdraw")
         done: list[bool] = []
         panel.confirmed.connect(lambda: done.append(True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from itertools import combinations
 from typing import Any, cast
 
 import pytest
@@ -43,10 +44,15 @@ async def test_timers_know_when_they_are_due() -> None:
 
 async def test_timers_run_in_order() -> None:
     seen: list[int] = []
+    due: dict[int, tuple[float, float]] = {}
     for delay, number in ((0.03, 3), (0.01, 1), (0.02, 2)):
+        before = running().time()
         running().call_later(delay, seen.append, number)
+        due[number] = before + delay, running().time() + delay + 0.001  # rounded up to a millisecond
     await asyncio.sleep(0.08)
-    assert seen == [1, 2, 3]
+    assert sorted(seen) == [1, 2, 3]
+    for earlier, later in combinations(seen, 2):
+        assert due[earlier][0] <= due[later][1], "which was due before"
 
 
 async def test_a_thread_can_hand_over() -> None:
