@@ -16,6 +16,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
+
+from app.logs import LibraryHandler
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("PYTEST_QT_API", "pyside6")
@@ -81,12 +84,24 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture(autouse=True)
 def loggers() -> Iterator[None]:
-    """Levels of the standard library's loggers as they were: a server started in a test sets some for the process."""
-    known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
-    before = [(one, one.level, one.propagate, one.disabled) for one in known]
+    """Logging as it was: a server started in a test sets levels for the process, a console where all lines go to."""
+    root = logging.getLogger()
+    known = [one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    before = [(one, one.level, one.propagate, one.disabled) for one in (root, *known)]
+    carriers, lines = _carriers(), structlog.get_config() if structlog.is_configured() else None
     yield
     for one, level, one.propagate, one.disabled in before:
         one.setLevel(level)
+    for handler in _carriers() - carriers:
+        root.removeHandler(handler)
+    structlog.reset_defaults()
+    if lines is not None:
+        structlog.configure(**lines)
+
+
+def _carriers() -> set[logging.Handler]:
+    """What carries the libraries' complaints, such as asyncio's about a slow step, into our own lines."""
+    return {handler for handler in logging.getLogger().handlers if isinstance(handler, LibraryHandler)}
 
 
 class NothingLeftOut:
