@@ -2,7 +2,8 @@
 
 It runs ``app.ui.main.main`` as ``callboard`` does. Beside it, in the same process, a thread reads lines from standard
 input, each a key sequence such as ``R`` or ``Ctrl+2``, and has Qt click it where the keyboard is. Whenever the window
-refreshes, what an operator could read on it goes to standard output as one JSON line. The product knows nothing of this.
+refreshes, what an operator could read on it goes to standard output as one JSON line, with the number of keys that have
+been pressed by then. The product knows nothing of this.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Hand(QObject):
         super().__init__()
         self._app = app
         self._window: MainWindow | None = None
+        self._pressed = 0
         self.wanted.connect(self.press, Qt.ConnectionType.QueuedConnection)
         self._look = QTimer(self)
         self._look.timeout.connect(self.find)
@@ -51,6 +53,7 @@ class Hand(QObject):
         if self._window is not None:
             combination = QKeySequence(keys)[0]
             QTest.keyClick(self._window.windowHandle(), combination.key(), combination.keyboardModifiers())
+            self._pressed += 1
 
     def tell(self) -> None:
         """What can be read now."""
@@ -59,6 +62,7 @@ class Hand(QObject):
             return
         labels = (label for label in window.findChildren(QLabel) if label.isVisible() and label.text())
         seen: dict[str, Any] = {
+            "pressed": self._pressed,
             "page": window.page.title,
             "strip": window.strip.accessibleName(),
             "live": window.strip.state.live,

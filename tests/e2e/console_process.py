@@ -14,7 +14,7 @@ from typing import Any, Self
 import msgspec
 
 from app.client.feed import FeedClient, Link
-from app.contract import Beat, Diff, FeedMessage
+from app.contract import BEAT_EVERY, Beat, Diff, FeedMessage
 from app.models.store import Store
 from tests.e2e.house import OPERATOR
 from tests.fakes.broker import ROOT
@@ -29,6 +29,7 @@ class ConsoleProcess:
         self.data_dir = data_dir
         self.options = options
         self.seen: dict[str, Any] = {}
+        self.pressed = 0
 
     async def start(self) -> Self:
         """Start the program; its window comes when it comes."""
@@ -44,6 +45,7 @@ class ConsoleProcess:
     async def press(self, keys: str) -> None:
         """A key sequence, where the keyboard is."""
         assert self.process.stdin is not None
+        self.pressed += 1
         self.process.stdin.write(f"{keys}\n".encode())
         await self.process.stdin.drain()
 
@@ -81,9 +83,9 @@ class ConsoleProcess:
             await self.press("Down")
 
     async def fresh(self) -> dict[str, Any]:
-        """What its next refresh shows."""
+        """What a refresh shows after every key that was pressed; lines of before may still be on their way."""
         self.seen = {}
-        await self.until(bool)
+        await self.until(lambda seen: seen["pressed"] == self.pressed)
         return self.seen
 
     async def kill(self) -> None:
@@ -94,18 +96,26 @@ class ConsoleProcess:
 
 
 class Watcher:
-    """A feed into a store, which outlives consoles and brokers; ``beats`` holds every beat of a session as it came."""
+    """A feed into a store, which outlives consoles and brokers; ``beats`` holds every beat of a session as it came.
+
+    ``late`` is how far a message stayed away at the most beyond the second in which one has to come: so late the broker
+    or this process was, and so much later than it happened may something be seen.
+    """
 
     def __init__(self, url: str, token: str) -> None:
         self.store = Store()
         self.beats: list[tuple[str, Beat]] = []
         self.gone: dict[str, float] = {}
+        self.late = 0.0
+        self._heard = time.monotonic()
         self._changed = asyncio.Event()
         self._feed = FeedClient(url, token, self._message, self._link)
         self.store.listen(lambda _: self._changed.set())
         self._task = asyncio.ensure_future(self._feed.run())
 
     def _message(self, message: FeedMessage) -> None:
+        before, self._heard = self._heard, time.monotonic()
+        self.late = max(self.late, self._heard - before - BEAT_EVERY)
         if isinstance(message, Diff):
             for event in message.events:
                 if event.kind == "session.beat":
