@@ -88,7 +88,6 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open; the server speaks first."""
         self._transport = cast(asyncio.Transport, transport)
-        self._timer = asyncio.get_running_loop().call_later(PING_EVERY, self._keep_alive)
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a peer that speaks something else is left."""
@@ -143,7 +142,9 @@ class Link(asyncio.Protocol):
         self.write(wire.PONG)
 
     def on_pong(self) -> None:
-        """Answer the oldest who waits."""
+        """Answer the oldest who waits; the first one ends the handshake, and from then on the server is kept awake."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PING_EVERY, self._keep_alive)
         self._unanswered = 0
         if self._pongs:
             waiting = self._pongs.pop(0)
