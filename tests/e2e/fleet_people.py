@@ -177,7 +177,12 @@ class People:
 
     def programs_of(self, session_id: str) -> set[int]:
         """The shells that paint in a session."""
-        return {process.pid for process in self.processes_of(session_id) if process.name() == "bash"}
+        found = set()
+        for process in self.processes_of(session_id):
+            with contextlib.suppress(psutil.NoSuchProcess):  # what a desktop runs for a moment while it begins
+                if process.name() == "bash":
+                    found.add(process.pid)
+        return found
 
     def environment_of(self, session_id: str) -> dict[str, str]:
         """What the program of a session sees."""

@@ -25,7 +25,7 @@ import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
-from tests.e2e.house import eventually, free_ports
+from tests.e2e.house import eventually, figures_of, free_ports
 from tests.fakes.broker import ROOT, BrokerProcess
 
 KEY = "an-agent-key-of-this-test-0123456789"
@@ -155,6 +155,13 @@ class Storm:
         rows = await self.list("agents")
         return {row["agent_id"] for row in rows if row["status"] == "online"} == set(self.agents)
 
+    async def nothing_is_open(self) -> bool:
+        """Whether the broker waits for no agent: a wish of before a fault may still move a session that stands still."""
+        try:
+            return figures_of((await self.http.get("/metrics")).text)["callboard_commands_open"] == 0
+        except httpx.HTTPError:
+            return False
+
     async def list(self, what: str) -> list[dict[str, Any]]:
         """All rows of a list; none while the broker is away."""
         rows: list[dict[str, Any]] = []
@@ -253,7 +260,7 @@ class Storm:
         rows: dict[str, Session] = {}
 
         async def calm() -> bool:
-            if not await self.all_connected():
+            if not await self.all_connected() or not await self.nothing_is_open():
                 return False
             rows.clear()
             rows.update({row["id"]: row for row in await self.list("sessions")})
@@ -277,7 +284,7 @@ class Storm:
                 f"{session_id} ended by itself: {rows[session_id]}"
             )
         begun = Counter(line.rpartition(":")[2] for line in self._lines())
-        programs = Counter(self._session_of(process) for process in self.programs())
+        programs = Counter(self.sessions_of_programs())
         for session_id, row in rows.items():
             lives = row["state"] in ("running", "hibernated")
             assert programs[session_id] == int(lives), f"{programs[session_id]} programs of {row}"
@@ -292,7 +299,7 @@ class Storm:
         """Wait for programs: a session runs from the moment that its shell does, which writes its mark after that."""
 
         async def there() -> bool:
-            return sessions <= {self._session_of(process) for process in self.programs()}
+            return sessions <= set(self.sessions_of_programs())
 
         with contextlib.suppress(TimeoutError):  # what is missing is said by ``check``
             await eventually(there, 10.0)
@@ -302,19 +309,20 @@ class Storm:
 
     def programs(self) -> list[psutil.Process]:
         """The programs of this test's sessions that live; a supervisor and its display are not counted."""
+        return [process for process, _ in self._found()]
+
+    def sessions_of_programs(self) -> list[str]:
+        """Whose they are."""
+        return [variables.get("CALLBOARD_SESSION", "").rpartition(":")[2] for _, variables in self._found()]
+
+    def _found(self) -> list[tuple[psutil.Process, dict[str, str]]]:
         found = []
         for process in psutil.process_iter(["name"]):
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                if process.info["name"] == "sleep" and str(self.folder) in process.environ().get("HOME", ""):
-                    found.append(process)
+                variables = process.environ() if process.info["name"] == "sleep" else {}
+                if str(self.folder) in variables.get("HOME", ""):
+                    found.append((process, variables))
         return found
-
-    @staticmethod
-    def _session_of(process: psutil.Process) -> str:
-        try:
-            return process.environ().get("CALLBOARD_SESSION", "").rpartition(":")[2]
-        except psutil.NoSuchProcess:
-            return ""
 
 
 @asynccontextmanager
