@@ -232,6 +232,12 @@ class House:
         self.says_all_well()
         assert (await self.http.get("/healthz")).json()["status"] == "ok"
 
+    async def kill_the_broker(self) -> None:
+        """``kill -9``; the board has said so when this returns, however soon the console has begun another."""
+        lost = asyncio.ensure_future(self.until(lambda: not self.console.store.live))
+        await asyncio.to_thread(self.process.kill)
+        await lost
+
     # -- what the operator does and sees -----------------------------------------------------------------------
 
     async def until(self, condition: Callable[[], Any], within: float = WITHIN) -> Any:

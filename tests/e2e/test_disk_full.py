@@ -6,7 +6,6 @@ kernel refuses the broker's writes through its file size limit, which SQLite rep
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
@@ -146,8 +145,7 @@ async def full_and_not(house: House, fill: Fill, words: str) -> None:
     past = (await house.http.get("/streams/sessions/history")).json()
     assert {row["session_id"]: row["status"] for row in past} == {kicked: "stopped", held: "active"}
 
-    await asyncio.to_thread(house.process.kill)
-    await house.until(lambda: not store.live)
+    await house.kill_the_broker()
     await house.strip_is_quiet()
     assert {row.id: row.name for row in store.streams.values()} == {camera.id: "Cam 1", **answered}
     assert set(store.sessions) == {held}

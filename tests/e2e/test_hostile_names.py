@@ -6,7 +6,6 @@ label and tooltip of the window is read, what is shown is exported, and "open wi
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import json
 import re
@@ -253,8 +252,7 @@ async def test_hostile_names_survive_the_journal_and_the_bus(tmp_path: Path) -> 
         assert (await house.http.post("/streams/types", json=kind)).status_code == 201
         odd = await house.advertise(stream_type="a.b.>*\n<b>")
         names[odd["id"]] = odd["name"]
-        await asyncio.to_thread(house.process.kill)
-        await house.until(lambda: not house.console.store.live)
+        await house.kill_the_broker()
         await house.strip_is_quiet()
         store = house.console.store
         assert {row.id: row.name for row in store.streams.values()} == names
