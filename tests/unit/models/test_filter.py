@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.models.filter import Field, Query, QueryError, parse
+from app.models.filter import SLOWEST, Field, Query, QueryError, parse
 from app.models.states import WORDS
 
 
@@ -158,6 +158,19 @@ def test_an_expression_that_takes_too_long_over_all_rows_is_given_up() -> None:
     with pytest.raises(QueryError, match="takes too long"):
         query("re:[^b]*a*b").select([row] * 100_000)
     assert time.monotonic() - began < 5
+
+
+def test_a_machine_that_stands_still_is_no_slow_expression() -> None:
+    """The rows are read while the expression runs."""
+
+    class Late(Cam):
+        def __getattribute__(self, name: str) -> object:
+            if name == "text":
+                time.sleep(SLOWEST + 0.05)
+            return super().__getattribute__(name)
+
+    rows = [Late(), Cam()]
+    assert query("re:cam").select(rows) == rows
 
 
 WORD = st.text(alphabet='abz019.:/-"\\ =><\tßİ', max_size=8)
