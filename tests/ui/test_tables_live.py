@@ -235,8 +235,7 @@ def test_a_table_on_screen_takes_its_slices_by_itself(
     streams.table.start()
     streams.board.show(*(stream(f"s{number:02}") for number in range(35)))
     streams.board.wait(1.0)
-    qtbot.waitUntil(lambda: not streams.table._dirty)
-    assert not streams.table._next_slice.isActive()
+    qtbot.waitUntil(lambda: not streams.table._dirty and not streams.table._next_slice.isActive())
     streams.table.stop()
     streams.settle()
     assert streams.table.rowCount() == 35
