@@ -54,7 +54,10 @@ def chosen(crowd: Crowd) -> tuple[list[str], list[str]]:
 
 
 async def killed_meanwhile(crowd: Crowd, asleep: list[str], ended: list[str]) -> Answers:
-    """Everything at once, and the end of the broker when a third is answered; what each was told, if anything."""
+    """Everything at once, and the end of the broker when a third is answered; what each was told, if anything.
+
+    The client has at most a hundred requests under way: those that wait for their turn then come too late for certain.
+    """
     enough, count = asyncio.Event(), 0
 
     async def ask(method: str, path: str, body: object = None) -> httpx.Response | None:
@@ -62,6 +65,7 @@ async def killed_meanwhile(crowd: Crowd, asleep: list[str], ended: list[str]) ->
         answer = await crowd.ask(method, path, body)
         count += 1
         if count == ACTS:
+            crowd.broker.process.kill()
             enough.set()
         return answer
 
