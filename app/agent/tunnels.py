@@ -21,7 +21,8 @@ TUNNELS = 500
 """Tunnels at once; each costs two sockets and up to half a megabyte."""
 REFUSALS = {CloseCode.HIBERNATED: FailureCode.VNC_HIBERNATED}
 LOOK_AGAIN = 0.1
-LOOKS = 10
+LOOKS = 30
+"""Longer than a supervisor waits for what is left of its session once the display is gone."""
 
 
 class Tunnels:

@@ -150,6 +150,24 @@ async def test_a_program_that_ends_closes_its_viewers_and_is_told(broker: AgentB
     assert tunnel.close_code == 4410
 
 
+async def test_a_session_that_takes_its_time_to_end_is_no_server_that_refuses(
+    broker: AgentBroker, run_agent: RunAgent, tmp_path: Path
+) -> None:
+    """Its display goes first; what ignores being asked to end has a second after that."""
+    await run_agent()
+    side = await broker.agent()
+    stubborn = f"trap '' TERM; : > {tmp_path}/up; while :; do sleep 0.1; done"
+    script = f'setsid sh -c "{stubborn}" & while test ! -e {tmp_path}/go; do sleep 0.05; done'
+    await side.command(command(1, "start", command=["sh", "-c", script]))
+    tunnel = await broker.tunnel(side, "s1")
+    assert await tunnel.recv() == b"RFB 003.008\n"
+    await until((tmp_path / "up").exists)
+    (tmp_path / "go").touch()
+    with pytest.raises(ConnectionClosed):
+        await tunnel.recv()
+    assert tunnel.close_code == 4410
+
+
 async def test_repeated_commands_have_one_effect(broker: AgentBroker, run_agent: RunAgent) -> None:
     await run_agent()
     side = await broker.agent()
@@ -207,7 +225,10 @@ async def test_a_broker_that_refuses_is_tried_again(broker: AgentBroker, run_age
     await broker.agent()
 
 
-async def test_questions_about_logs_pictures_and_programs(broker: AgentBroker, run_agent: RunAgent) -> None:
+async def test_questions_about_logs_pictures_and_programs(
+    broker: AgentBroker, run_agent: RunAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.agent.thumbnail.WITHIN", 30.0)
     await run_agent()
     side = await broker.agent()
     script = "for n in 1 2 3; do echo line $n; done; while read -r line; do echo $line; done < /dev/zero"
@@ -328,6 +349,7 @@ async def test_sessions_survive_kill_9_of_their_agent_and_the_next_one_has_them(
         assert (await side.command(command(9, "stop", "s0", timeout="5s"))).status == "completed"
         second.terminate()
         assert await asyncio.wait_for(second.wait(), 20) == 0
+        await asyncio.wait_for(tunnel.wait_closed(), 20)  # word of it may come after that of the process
         assert tunnel.close_code == 1001
     assert marked_in(state) == []
 
@@ -338,6 +360,7 @@ async def test_sigterm_ends_the_agent_and_leaves_its_sessions(broker: AgentBroke
         await side.command(command(1, "start"))
         agent.terminate()
         assert await asyncio.wait_for(agent.wait(), 10) == 0
+    await asyncio.wait_for(side.socket.wait_closed(), 20)
     assert side.socket.close_code in (1000, 1001)
     assert marked_in(state)
 
