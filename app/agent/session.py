@@ -245,12 +245,20 @@ class Session:
         return {pid for pid, rest in processes.marked(MARKER, self.marker).items() if not rest}
 
     async def sweep(self) -> int:
-        """End what a supervisor that is gone left behind; how many processes that were."""
+        """End what a supervisor that is gone left behind, and what that began meanwhile; how many processes that were."""
+        ended = {self._pid}
+        while left := await self._left() - ended:
+            processes.kill_all(left)
+            ended |= left
+        clear_display(self.display)
+        return len(ended) - 1
+
+    async def _left(self) -> set[int]:
+        """Processes of this session as they are now."""
         left = await asyncio.to_thread(self._marked)
         if self.confinement is not None:
             left.update(self.confinement.leftovers())
-        clear_display(self.display)
-        return processes.kill_all(left - {self._pid})
+        return left
 
     def let_go(self) -> None:
         """Stop watching; the session lives on for the next agent."""

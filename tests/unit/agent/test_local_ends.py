@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from app.agent.cgroups import Hierarchy
 from app.agent.limits import SoftMeans
 from app.agent.local import LocalPlatform
 from app.agent.platform import AgentFailure
-from app.agent.session import Session
+from app.agent.session import MARKER, Session
 from tests.unit.agent.conftest import Local, start_data, until
 
 
@@ -109,8 +111,37 @@ async def test_a_freeze_that_the_agent_did_not_live_to_see_is_undone(local: Loca
     await first.stop()
     second = await local(limits="soft")
     assert [one.state for one in second.held()] == ["running"]
-    below = processes.descendants(session_of(second, "s1").pid)
-    await until(lambda: not any(processes.stat_of(pid)[0] in "Tt" for pid in below))
+    await until(lambda: not stopped_below(session_of(second, "s1").pid))
+
+
+def stopped_below(pid: int) -> list[int]:
+    """Processes below this one that stand still."""
+    found = []
+    for one in processes.descendants(pid):
+        with contextlib.suppress(OSError):  # a shell's sleeps come and go
+            if processes.stat_of(one)[0] in "Tt":
+                found.append(one)
+    return found
+
+
+async def test_what_is_begun_while_a_session_is_swept_ends_too(local: Local) -> None:
+    """A shell that is killed a moment after it began its next program leaves that behind."""
+    platform = await local()
+    await platform.run("s1", start_data(), 1)
+    session = session_of(platform, "s1")
+    marked, begun_late = session._marked, []
+
+    def and_then_one_more() -> set[int]:
+        found = marked()
+        if not begun_late:
+            environment = {"PATH": os.environ["PATH"], MARKER: session.marker}
+            begun_late.append(subprocess.Popen(["sleep", "600"], env=environment))
+        return found
+
+    session._marked = and_then_one_more  # type: ignore[method-assign]
+    os.kill(session.pid, signal.SIGKILL)
+    await until(lambda: begun_late)
+    assert await asyncio.to_thread(begun_late[0].wait, 20) == -signal.SIGKILL
 
 
 async def test_a_frozen_session_whose_supervisor_was_killed_leaves_nothing(local: Local, tmp_path: Path) -> None:
