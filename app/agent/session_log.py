@@ -22,8 +22,16 @@ PART = 500
 def tail(path: Path, count: int) -> list[str]:
     """The last ``count`` lines, oldest first; those of the file before when this one is short."""
     file = _open(path)
-    if file is None:
-        return []
+    return [] if file is None else _tail_of(file, path, count)
+
+
+async def last(path: Path, count: int) -> list[str]:
+    """The same beside the loop, of the file that is there now: its session may end, and take it away, meanwhile."""
+    file = _open(path)
+    return [] if file is None else await asyncio.to_thread(_tail_of, file, path, count)
+
+
+def _tail_of(file: BinaryIO, path: Path, count: int) -> list[str]:
     with file:
         return _tail(file, path, count)
 
@@ -63,7 +71,7 @@ def text(line: bytes) -> str:
 
 async def follow(path: Path, count: int, ended: Callable[[], bool]) -> AsyncIterator[list[str]]:
     """The last lines, then further ones until ``ended`` and nothing is left."""
-    file = await asyncio.to_thread(_open, path)
+    file = _open(path)  # now: the session may end, and take it away, meanwhile
     try:
         if file is not None:
             backlog = await asyncio.to_thread(_tail, file, path, count)

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agent.session_log import BLOCK, follow, older, tail
+from app.agent.session_log import BLOCK, follow, last, older, tail
 from app.agent.supervisor import Log
 from tests.unit.agent.conftest import until
 
@@ -36,6 +36,20 @@ def test_a_long_file_is_read_from_its_end(tmp_path: Path) -> None:
 
 def test_no_file_is_no_lines(tmp_path: Path) -> None:
     assert tail(tmp_path / "none", 5) == []
+
+
+async def test_a_log_that_goes_once_it_was_asked_for_is_answered_all_the_same(tmp_path: Path) -> None:
+    """Who hears that a session ended asks for its log, which is being put away just then."""
+    path = tmp_path / "session.log"
+    lines = follow(path, 5, lambda: True)
+    for ask in (lambda: last(path, 5), lambda: anext(lines)):
+        path.write_text("goodbye\n")
+        asking = asyncio.ensure_future(ask())
+        await asyncio.sleep(0)
+        path.unlink()
+        assert await asking == ["goodbye"]
+    await lines.aclose()
+    assert await last(path, 5) == []
 
 
 async def test_following_misses_nothing_over_rotations(tmp_path: Path) -> None:
