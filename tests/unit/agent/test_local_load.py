@@ -9,6 +9,7 @@ import pytest
 
 from app.agent import local_load
 from app.agent.local_load import Samples
+from tests.unit.agent.conftest import until
 
 
 async def test_a_look_that_hangs_holds_up_one_thread_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +28,7 @@ async def test_a_look_that_hangs_holds_up_one_thread_and_no_more(monkeypatch: py
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await samples.take({"s1": 1})
+    await until(lambda: began)  # its thread may be slow to begin
     assert len(began) == 1
     over.set()
     await samples.take({"s1": 1})

@@ -64,7 +64,8 @@ def hello(width: int, height: int, version: bytes = b"003.008", types: bytes = b
     return talk
 
 
-async def test_a_picture_shows_what_is_on_the_desktop(local: Local) -> None:
+async def test_a_picture_shows_what_is_on_the_desktop(local: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.agent.thumbnail.WITHIN", 30.0)
     platform = await local(window_manager=())
     await platform.run("s1", start_data(["xterm", "-geometry", "200x60+0+0", "-bg", "#c02040", "-e", "sleep", "60"]), 1)
     thumbnails = Thumbnails(platform)
