@@ -44,7 +44,11 @@ class House:
         self._news.set()
 
     async def start(self) -> None:
+        """With ``later`` alone for a clock: the fleet's own would tick wherever a slow machine happens to stand."""
         await self.fleet.start()
+        for node in list(self.tasks.root.walk()):
+            if node.name in ("fleet clock", "fleet upkeep"):
+                await node.stop()
 
     async def stop(self) -> None:
         await self.fleet.stop()

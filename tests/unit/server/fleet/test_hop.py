@@ -25,6 +25,12 @@ from app.server.listeners import TAKE_OVER
 from tests.fakes.vnc import listening, viewing
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close waits for a peer that is only slow, as this process may be; one test says that it does not wait for ever."""
+    monkeypatch.setattr(hops, "CLOSE_WITHIN", 60.0)
+
+
 class Place:
     """An application that takes each connection over and keeps what comes."""
 
@@ -296,7 +302,7 @@ async def test_silence_counts_from_a_ping_and_ends_with_any_sign_of_life() -> No
         await peer.frame()
         hop._pinged_at -= 50
         hop._alive_at -= 30
-        assert 30 <= hop.silence < 31
+        assert 30 <= hop.silence < 50, "since the later of the two, however long this test takes"
         hop.hold()
         assert hop.silence == 0, "while it is held nothing can be heard of it"
         hop.release()
