@@ -427,13 +427,17 @@ async def a_house(
 
 
 def in_a_house(
-    *options: str, name: str = "house"
+    *options: str, name: str = "house", nats_returns: bool = False
 ) -> Callable[[Callable[[House], Awaitable[None]]], Callable[[Path], Awaitable[None]]]:
-    """Make a test of a coroutine that takes a house; its broker gets these options of ``serve``."""
+    """Make a test of a coroutine that takes a house; its broker gets these options of ``serve``.
+
+    ``nats_returns``: its nats-server goes and comes back, on a port that nobody is given meanwhile.
+    """
 
     def make(test: Callable[[House], Awaitable[None]]) -> Callable[[Path], Awaitable[None]]:
         async def run(tmp_path: Path) -> None:
-            async with a_house(tmp_path, *options, name=name) as house:
+            ports = [f"--nats-port={port}" for port in free_ports(int(nats_returns))]
+            async with a_house(tmp_path, *ports, *options, name=name) as house:
                 await test(house)
 
         run.__name__, run.__doc__ = test.__name__, test.__doc__

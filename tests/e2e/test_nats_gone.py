@@ -60,7 +60,7 @@ def kept_away(house: House) -> Iterator[None]:
         yield
 
 
-@in_a_house()
+@in_a_house(nats_returns=True)
 async def test_nats_gone_is_take_down_an_instant_502_and_heals(house: House) -> None:
     await house.preset()
     camera = await house.publisher(YES)
@@ -113,7 +113,7 @@ async def hears_again(bus: Client, reconnects: int) -> None:
         await settled(bus)
 
 
-@in_a_house()
+@in_a_house(nats_returns=True)
 async def test_nats_killed_is_started_again_without_anybody(house: House) -> None:
     camera = await house.publisher(YES)
     base = await house.calm()
