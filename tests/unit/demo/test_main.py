@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import types
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -265,9 +266,28 @@ STREAM = {
 }
 
 
+@asynccontextmanager
+async def beaten(client: BrokerClient, stream_id: str) -> AsyncIterator[None]:
+    """While this lasts, somebody keeps a stream alive."""
+
+    async def beat() -> None:
+        while True:
+            await client.heartbeat(stream_id)
+            await asyncio.sleep(5.0)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+
+
 async def test_a_broker_with_a_real_show_is_left_alone(demo: Start, shared_broker: BrokerProcess) -> None:
-    async with BrokerClient(shared_broker.url, shared_broker.token) as client:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(BrokerClient(shared_broker.url, shared_broker.token))
         real = await client.advertise(STREAM)
+        await stack.enter_async_context(beaten(client, real.id))
         where = ("--broker", shared_broker.url, "--nats-url", shared_broker.nats_url, "--publishers", "3")
         refused = demo(*where)
         _, err = await asyncio.to_thread(refused.process.communicate, timeout=ENDED_WITHIN)
