@@ -8,12 +8,9 @@ console learns or shows; what only the broker knows is asked for over HTTP.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import math
 import os
-import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -33,6 +30,7 @@ from app.ui.console import Console
 from app.ui.settings import Settings
 from tests.fakes.broker import BrokerProcess
 from tests.fakes.nats import settled
+from tests.fakes.ports import free_ports as free_ports
 
 WITHIN = 45.0
 OPERATOR = "kim"
@@ -59,23 +57,6 @@ QUEUES = (
 """What a fault may raise and has to bring back."""
 
 Reply = bytes | dict[str, Any]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now; for brokers that have to come back where they were.
-
-    They are none of those that systems give to whoever asks for any port: while their broker is away nobody gets them
-    by chance. Workers of a parallel run choose from different ones.
-    """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    found: list[int] = []
-    while len(found) < count:
-        port = 20_000 + workers * secrets.randbelow(12_000 // workers) + worker
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            found += [port] if port not in found else []
-    return found
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]], within: float = WITHIN) -> Any:

@@ -17,18 +17,15 @@ import msgspec
 import psutil
 import pytest
 
+from app.contract import NEGOTIATION_TIMEOUT
 from app.paths import BrokerInfo, DataFolder
 from tests.fakes.broker import ROOT, BrokerProcess, Brokers
+from tests.fakes.ports import free_ports
 
 STREAM = {
     "name": "Camera A", "stream_type": "ndi", "publisher_id": "td-01", "protocol": "ndi",
     "address": "192.168.1.50", "port": 5960,
 }  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def get(url: str) -> httpx.Response:
@@ -99,7 +96,8 @@ def test_a_console_may_stop_it(broker_process: BrokerProcess) -> None:
 
 
 def test_killed_on_fixed_ports_it_is_ready_again_in_one_try(brokers: Brokers) -> None:
-    options = (f"--port={free_port()}", f"--nats-port={free_port()}")
+    port, nats_port = free_ports(2)
+    options = (f"--port={port}", f"--nats-port={nats_port}")
     first = brokers.start(*options)
     stream = post(f"{first.url}/streams/advertise", **STREAM).json()
     family = children_of(first.pid)
@@ -193,7 +191,7 @@ def test_settings_of_the_environment_and_of_a_file_hold(brokers: Brokers, tmp_pa
 
 
 def test_a_foreign_nats_server_that_is_away_does_not_keep_it_from_starting(brokers: Brokers) -> None:
-    process = brokers.start(f"--nats-url=nats://me:s3cret@127.0.0.1:{free_port()}")
+    process = brokers.start(f"--nats-url=nats://me:s3cret@127.0.0.1:{free_ports(1)[0]}")
     assert "s3cret" not in json.dumps(process.line)
     assert children_of(process.pid) == []
     answer = get(f"{process.url}/healthz")
@@ -203,7 +201,7 @@ def test_a_foreign_nats_server_that_is_away_does_not_keep_it_from_starting(broke
     begun = time.monotonic()
     asked = post(f"{process.url}/streams/{stream['id']}/request", consumer_id="c", consumer_address="a")
     assert asked.status_code == 502, "".join(process.log)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < NEGOTIATION_TIMEOUT, "it waits for nobody"
     assert process.terminate() == 0
     assert "s3cret" not in "".join(process.log)
 

@@ -10,6 +10,7 @@ import pytest
 from app.paths import DataFolder
 from app.server.bus.embedded import EmbeddedNats
 from app.server.tasks import TaskTree
+from tests.fakes.ports import free_ports
 from tests.fakes.tasks import ended
 
 
@@ -29,7 +30,8 @@ def folder(tmp_path: Path) -> DataFolder:
 
 @pytest.fixture
 async def server(tree: TaskTree, folder: DataFolder) -> AsyncIterator[EmbeddedNats]:
-    server = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", 0)
+    """On a port that nobody gets by chance while a test has ended the server, which comes back there."""
+    server = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", free_ports(1)[0])
     await server.start()
     yield server
     await server.stop()

@@ -135,7 +135,9 @@ async def test_internal_needs_its_password(server: EmbeddedNats) -> None:
     await client.close()
 
 
-async def test_it_is_started_again_on_the_same_port(server: EmbeddedNats, tree: TaskTree) -> None:
+async def test_it_is_started_again_on_the_same_port(tree: TaskTree, folder: DataFolder) -> None:
+    server = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", 0)
+    await server.start()
     port, first = server.port, server.pid
     assert first is not None
     psutil.Process(first).send_signal(signal.SIGKILL)
@@ -148,6 +150,7 @@ async def test_it_is_started_again_on_the_same_port(server: EmbeddedNats, tree: 
     assert "exit status" in node.last_error
     async with connected(venue_url(server)):
         pass
+    await server.stop()
 
 
 async def test_a_port_in_use_is_told_with_its_setting(tree: TaskTree, folder: DataFolder) -> None:
