@@ -220,7 +220,16 @@ class TestLogFile:
         old = path.with_name("console.log.1")
         told = [line.strip() for one in (old, path) for line in one.read_text().splitlines()]
         assert sorted(told) == sorted(f"{number} {line}" for number in range(writers) for line in range(count))
-        assert old.stat().st_size <= limit + writers * LINE
+        assert limit - LINE < old.stat().st_size, "it was put aside once it was too long, and not before"
+
+    def test_whoever_finds_it_too_long_puts_it_aside_for_all(self, path: Path) -> None:
+        both = [logs.LogFile(path, 10 * LINE) for _ in range(2)]
+        for line in range(15):
+            both[line % 2].write(f"{line}".ljust(LINE - 1) + "\n")
+        for file in both:
+            file.close()
+        assert [int(line) for line in path.with_name("console.log.1").read_text().splitlines()] == list(range(10))
+        assert [int(line) for line in path.read_text().splitlines()] == list(range(10, 15))
 
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -254,8 +254,9 @@ async def test_a_client_that_falls_silent_within_a_request_is_let_go(
 
     listener = Listener("main", bind("127.0.0.1", 0, "port"), reads_all)
     await listener.start(tree, tree.root)
-    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
-    writer.write(begun)
+    client = socket.create_connection(("127.0.0.1", listener.port))
+    client.sendall(begun)  # before the listener knows of it, and looks for its silence
+    reader, writer = await asyncio.open_connection(sock=client)
     async with asyncio.timeout(15):
         assert (await reader.read()).partition(b"\r\n")[0] == told
         if begun.endswith(b"{"):
