@@ -25,8 +25,9 @@ from app.paths import DataFolder
 from app.server.storage.database import Database
 from app.server.storage.fleet import FleetStore, Put
 from app.server.tasks import TaskTree
-from tests.e2e.house import figures_of, free_ports
+from tests.e2e.house import figures_of
 from tests.fakes.broker import BrokerProcess
+from tests.fakes.ports import free_ports
 
 KEY = "an-agent-key-of-this-test-0123456789"
 PLACES = 16

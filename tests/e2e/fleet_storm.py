@@ -25,8 +25,9 @@ import psutil
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
-from tests.e2e.house import eventually, figures_of, free_ports
+from tests.e2e.house import eventually, figures_of
 from tests.fakes.broker import ROOT, BrokerProcess
+from tests.fakes.ports import free_ports
 
 KEY = "an-agent-key-of-this-test-0123456789"
 SETTLES_WITHIN = 60.0

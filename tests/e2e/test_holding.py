@@ -27,8 +27,9 @@ from app.client.broker_file import running_broker
 from app.contract import HEARTBEAT_EVERY, SESSION_TTL, SessionRow
 from app.demo.nats_client import connect as connect_nats
 from tests.e2e.console_process import ConsoleProcess, Watcher, watching
-from tests.e2e.house import CAMERA, OPERATOR, PRESET, YES, end_what_is_left, eventually, free_ports
+from tests.e2e.house import CAMERA, OPERATOR, PRESET, YES, end_what_is_left, eventually
 from tests.fakes.nats import settled
+from tests.fakes.ports import free_ports
 
 TWO_BEATS = 2 * HEARTBEAT_EVERY
 """Seconds within which a hold has beaten: a beat may be late, and none is left out."""

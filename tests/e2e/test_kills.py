@@ -21,8 +21,9 @@ from PySide6.QtCore import Qt
 from app.client.broker_file import running_broker
 from app.demo.nats_client import connect as connect_nats
 from tests.e2e.console_process import ConsoleProcess
-from tests.e2e.house import CAMERA, WALL, YES, a_house, end_what_is_left, eventually, free_ports
+from tests.e2e.house import CAMERA, WALL, YES, a_house, end_what_is_left, eventually
 from tests.fakes.broker import BrokerProcess, Brokers
+from tests.fakes.ports import free_ports
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
 """nats-py leaves the connection that broke to the garbage collector when it connects again."""

@@ -19,8 +19,9 @@ from nats.aio.client import Client
 from PySide6.QtCore import Qt
 
 from app.server.bus.embedded import binary
-from tests.e2e.house import YES, House, a_house, free_ports, in_a_house
+from tests.e2e.house import YES, House, a_house, in_a_house
 from tests.fakes.nats import settled
+from tests.fakes.ports import free_ports
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
 """nats-py leaves the connection that broke to the garbage collector when it connects again."""
