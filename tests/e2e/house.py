@@ -30,6 +30,7 @@ from app.ui.console import Console
 from app.ui.settings import Settings
 from tests.fakes.broker import BrokerProcess
 from tests.fakes.nats import settled
+from tests.fakes.ports import free_ports
 
 WITHIN = 45.0
 OPERATOR = "kim"
