@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import shiboken6
 import trustme
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
@@ -314,6 +315,20 @@ async def test_full_screen_is_the_picture_alone_until_keys_are_wanted_here(deskt
         await until(lambda: one.isFullScreen() and not one.bar.isVisible(), "the picture alone")
         seat.key_here(one, "Esc")
         await until(lambda: not one.isFullScreen() and one.bar.isVisible(), "the window again")
+
+
+async def test_a_viewer_that_closes_as_the_console_ends_is_taken_down_before_the_engine(
+    desktop: Desktop, tmp_path: Path
+) -> None:
+    async with seated(desktop, tmp_path) as (seat, _):
+        one = await seat.look("view")
+        view = one.link.view
+        one.close()
+        while one.link.view is not None:  # from here on its page gets half a second to end its connection
+            await asyncio.sleep(0)
+        await seat.close()
+        assert not shiboken6.isValid(view)
+        assert seat.desk.windows == {}
 
 
 async def test_a_page_that_crashed_comes_back(desktop: Desktop, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ shows and the page watches for; a chord that comes takes the keyboard back to th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,6 @@ from app.ui.viewer.link import ViewerLink
 from app.ui.viewer.traffic import ViewerTraffic
 
 if TYPE_CHECKING:
-    import asyncio
-
     from app.ui.context import Context
     from app.ui.viewer.web import Engine
 
@@ -52,6 +51,7 @@ class ViewerWindow(QWidget):
         self.scaled: bool = bool(context.settings.get("viewer/scale"))
         self._keys_wanted = mode == "control"
         self._live: asyncio.Task[None] | None = None
+        self._end: asyncio.Future[None] | None = None
         self._closing = False
         self._build(engine)
         self._connect()
@@ -258,12 +258,15 @@ class ViewerWindow(QWidget):
             self.context.spawn(self.dismantle(), f"close the viewer of {self.link.name}")
 
     async def dismantle(self) -> None:
-        """End everything that belongs to this window; may be called twice."""
-        if self._closing:
-            return
-        self._closing = True
-        self._second.stop()
-        self._hidden.stop()
+        """End everything that belongs to this window: once, and to its end, though who asked first is cancelled."""
+        if self._end is None:
+            self._closing = True
+            self._second.stop()
+            self._hidden.stop()
+            self._end = asyncio.ensure_future(self._dismantle())
+        await asyncio.shield(self._end)
+
+    async def _dismantle(self) -> None:
         await self.link.dismantle(self._live)
         self.hide()
         self.gone.emit()
