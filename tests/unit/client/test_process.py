@@ -40,6 +40,7 @@ class Console:
 
     def __init__(self, data_dir: Path, **options: Any) -> None:
         self.states: asyncio.Queue[BrokerState] = asyncio.Queue()
+        self.seen: list[BrokerState] = []
         options.setdefault("options", FREE)
         self.broker = EmbeddedBroker(data_dir, self.states.put_nowait, **options)
         self.task: asyncio.Task[None] | None = None
@@ -48,11 +49,18 @@ class Console:
         self.task = asyncio.ensure_future(self.broker.run())
 
     async def until(self, state: str) -> BrokerState:
-        async with asyncio.timeout(WITHIN):
-            while True:
-                change = await self.states.get()
-                if change.state == state:
-                    return change
+        try:
+            async with asyncio.timeout(WITHIN):
+                while True:
+                    self.seen.append(change := await self.states.get())
+                    if change.state == state:
+                        return change
+        except TimeoutError:
+            log = self.broker.log_path
+            said = log.read_text("utf-8", "replace")[-4000:] if log.exists() else "nothing"
+            raise AssertionError(
+                f"never {state!r} in {WITHIN:g} s; seen: {self.seen}; the broker said: {said}"
+            ) from None
 
     async def close(self) -> None:
         """The console ends; its broker does not."""
