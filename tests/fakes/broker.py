@@ -11,6 +11,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -37,6 +38,14 @@ def serve_config(data_dir: Path, **settings: Any) -> ServeConfig:
     free = {"port": 0, "nats_port": 0, "name": "test broker", "local_agent": "off"}
     given = {name: f"option --{name.replace('_', '-')}" for name in settings}
     return ServeConfig(data_dir=data_dir, given=given, **{**free, **settings})
+
+
+def held_port() -> socket.socket:
+    """A socket that keeps a port from all but those who name it: a server may listen there, and connecting is refused."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind(("127.0.0.1", 0))
+    return place
 
 
 @dataclass
@@ -233,6 +242,13 @@ def brokers(tmp_path: Path) -> Iterator[Brokers]:
     started = Brokers(tmp_path / "data")
     yield started
     started.end()
+
+
+@pytest.fixture
+def kept_port() -> Iterator[int]:
+    """A port for a server that comes and goes: bound here without listening, it is nobody else's in between."""
+    with held_port() as place:
+        yield place.getsockname()[1]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from websockets.http11 import Request, Response
 
 from app.client.feed import FeedClient, Link
 from app.contract import PROTOCOL, Diff, FeedMessage, Snapshot
+from tests.fakes.broker import held_port
 
 WITHIN = 30.0
 
@@ -55,7 +56,8 @@ class FeedServer:
     def __init__(self) -> None:
         self.peers: asyncio.Queue[Peer] = asyncio.Queue()
         self.refusal: int | None = None
-        self.port = 0
+        self._place = held_port()
+        self.port = self._place.getsockname()[1]
         self._server: Server | None = None
 
     @property
@@ -64,13 +66,17 @@ class FeedServer:
 
     async def start(self) -> None:
         self._server = await serve(self._serve, "127.0.0.1", self.port, process_request=self._check, compression=None)
-        self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
             self._server = None
+
+    async def close(self) -> None:
+        """Stop for good."""
+        await self.stop()
+        self._place.close()
 
     async def accept(self) -> Peer:
         async with asyncio.timeout(WITHIN):
@@ -139,7 +145,7 @@ async def feed_server() -> AsyncIterator[FeedServer]:
     server = FeedServer()
     await server.start()
     yield server
-    await server.stop()
+    await server.close()
 
 
 @pytest.fixture

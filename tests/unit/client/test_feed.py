@@ -233,7 +233,7 @@ async def test_retarget_follows_the_broker_to_another_port(feed_server: FeedServ
         assert await listener.numbers(1) == [2]
         assert other.peers.empty()
     finally:
-        await other.stop()
+        await other.close()
 
 
 async def test_gaps_that_never_end_do_not_spin(feed_server: FeedServer, listen: Listen) -> None:

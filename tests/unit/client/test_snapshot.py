@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,10 +12,10 @@ from app.client.api import BrokerClient
 from app.client.snapshot import read_board
 from app.contract import Diff, PresetRow, Pulse
 from app.errors import Unavailable
-from tests.fakes.broker import BrokerProcess, Brokers, brokers, module_broker, shared_broker
-from tests.unit.client.conftest import FeedServer, Listener
+from tests.fakes.broker import BrokerProcess, Brokers, brokers, kept_port, module_broker, shared_broker
+from tests.unit.client.conftest import WITHIN, FeedServer, Listener
 
-__all__ = ["brokers", "module_broker", "shared_broker"]
+__all__ = ["brokers", "kept_port", "module_broker", "shared_broker"]
 
 
 def stream(number: int) -> dict[str, Any]:
@@ -66,7 +65,7 @@ async def test_a_row_that_cannot_be_read_is_said_at_once(feed_server: FeedServer
 async def test_every_change_comes_once_and_in_order(
     shared_broker: BrokerProcess, listen: Callable[..., Listener]
 ) -> None:
-    listener = listen(shared_broker.url)
+    listener = listen(shared_broker.url, stale_after=WITHIN)
     listener.client.retarget(shared_broker.url, shared_broker.token)
     await listener.link("live")
     async with BrokerClient(shared_broker.url, shared_broker.token) as client:
@@ -89,17 +88,18 @@ def _events(listener: Listener) -> list[Any]:
     return [event for message in listener.seen if isinstance(message, Diff) for event in message.events]
 
 
-async def test_the_feed_survives_a_crash_of_its_broker(brokers: Brokers, listen: Callable[..., Listener]) -> None:
-    process = brokers.start()
-    port = urlsplit(process.url).port
-    listener = listen(process.url, backoff=(0.05, 0.1))
+async def test_the_feed_survives_a_crash_of_its_broker(
+    brokers: Brokers, listen: Callable[..., Listener], kept_port: int
+) -> None:
+    process = brokers.start(f"--port={kept_port}", "--nats-port=0")
+    listener = listen(process.url, backoff=(0.05, 0.1), stale_after=WITHIN)
     listener.client.retarget(process.url, process.token)
     await listener.link("live")
     async with BrokerClient(process.url, process.token) as client:
         row = await client.advertise(stream(1))
     process.kill()
     assert (await listener.link("down")).text.startswith("http://127.0.0.1:")
-    again = brokers.make(f"--port={port}", "--nats-port=0")
+    again = brokers.make(f"--port={kept_port}", "--nats-port=0")
     await asyncio.to_thread(again.start)
     assert again.token == process.token
     await listener.link("live")
