@@ -196,7 +196,7 @@ async def test_a_client_that_hangs_up_amid_its_body(maestra: MaestraVenue) -> No
     writer.write(b"POST /streams/advertise HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
     await writer.drain()
     writer.transport.abort()
-    assert await maestra.listed() == before
+    assert set(await maestra.listed()) <= set(before), "the oldest may have run out meanwhile"
 
 
 async def test_queries_with_rubbish(maestra: MaestraVenue) -> None:
