@@ -67,7 +67,7 @@ class Keeper:
                 continue  # of what is frozen, only the share in what others let go of grows
             ooms = confinement.count_oom()
             if ooms > session.ooms:
-                session.ooms = ooms
+                session.ooms, session.oom_at = ooms, time.monotonic()
                 self._tell(session, "oom", "a program was ended for want of memory", OUT_OF_MEMORY)
             if confinement.memory is not None and self._memory_of(session.id) > confinement.memory:
                 if not session.out_of_memory:

@@ -34,6 +34,8 @@ MARKER = "CALLBOARD_SESSION"
 """In the environment of every process of a session: ``<state folder's id>:<session id>``."""
 READY_WITHIN = 30.0
 LOOK_EVERY = 0.02
+OOM_COUNTS_FOR = 5.0
+"""Seconds in which a program that was killed after the kernel wanted memory back was killed for that."""
 LAST_WAIT = 5.0
 """Seconds beyond a grace until a supervisor that does not end is ended."""
 DISPLAYS = Path("/tmp/.X11-unix")  # noqa: S108 - where X servers keep their sockets
@@ -85,6 +87,8 @@ class Session:
         self.display: int | None = None
         self.ooms = 0
         """Of how many processes ended for want of memory the broker knows."""
+        self.oom_at = -OOM_COUNTS_FOR
+        """When it was last told of one."""
         self.out_of_memory = False
         self.gone = asyncio.Event()
         """Set when there is no supervisor."""
@@ -302,7 +306,8 @@ def spawn(folder: Path, wrap: list[str], marker: str, told: int) -> int:
 def why_it_ended(session: Session) -> tuple[str, str]:
     """A sentence and a code from what the supervisor left."""
     life = session.life()
-    if session.out_of_memory:
+    killed = life is not None and life.exit_code == -signal.SIGKILL
+    if session.out_of_memory or (killed and time.monotonic() - session.oom_at < OOM_COUNTS_FOR):
         return "the session used more memory than it may", "OUT_OF_MEMORY"
     if life is None or life.state != "ended":
         return "the session's supervisor was ended from outside", "SUPERVISOR_LOST"

@@ -329,7 +329,12 @@ async def test_a_persistent_home_stays_is_locked_and_goes_when_asked(local: Loca
     assert not home.exists()
 
 
-async def test_limits_of_memory_and_cpu_are_enforced(local: Local) -> None:
+@pytest.mark.parametrize("look_every", [3600.0, 0.01])
+async def test_limits_of_memory_and_cpu_are_enforced(
+    local: Local, monkeypatch: pytest.MonkeyPatch, look_every: float
+) -> None:
+    """Whether the agent hears of the end first, or of the want of memory."""
+    monkeypatch.setattr("app.agent.local_keeper.WATCH_EVERY", look_every)
     platform = await local()
     hog = "import time\nparts=[]\nwhile True: parts.append(bytearray(8<<20)); time.sleep(0.005)"
     await platform.run("s1", start_data(["python3", "-c", hog], resources={"memory": "128Mi", "cpu": "500m"}), 1)
