@@ -28,13 +28,13 @@ echo "size $CALLBOARD_GEOMETRY home $HOME"
 case "$TEST" in
   fail) echo "cannot go on" >&2; exit 5 ;;
   idle) while :; do sleep 1; done ;;
+  stubborn) trap '' TERM ;;
 esac
 mkdir -p "$HOME"
 touch "$HOME/started-by-$TEST_USER"
 Xvnc :1 -geometry $CALLBOARD_GEOMETRY -depth $CALLBOARD_DEPTH -rfbunixpath $CALLBOARD_RFB_SOCKET -rfbunixmode 0666 \\
   -rfbport -1 -SecurityTypes None -AlwaysShared -nolisten tcp &
 case "$TEST" in
-  stubborn) trap '' TERM ;;
   leave) sleep 0.3; while [ ! -e "$HOME/leave" ]; do sleep 0.05; done; echo "leaving now"; exit 3 ;;
   hog) sleep 0.3; while [ ! -e "$HOME/leave" ]; do sleep 0.05; done; exec tail /dev/zero ;;
   talk) n=0; while :; do n=$((n+1)); echo "line $n"; sleep 0.1; done ;;
