@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -97,13 +98,21 @@ def end(pid: int, wanted: str, timeout: float = 3.0) -> bool:
     try:
         process = psutil.Process(pid)
         process.terminate()
-        try:
-            process.wait(timeout)
-        except psutil.TimeoutExpired:
+        if not _ends(pid, wanted, timeout):
             process.kill()
-            process.wait(timeout)
+            _ends(pid, wanted, timeout)
     except psutil.NoSuchProcess:
         return True
+    return True
+
+
+def _ends(pid: int, wanted: str, within: float) -> bool:
+    """Whether a process ends in time. Its number may stay: in a container there may be nobody who takes orphans away."""
+    deadline = time.monotonic() + within
+    while identity(pid) == wanted:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
     return True
 
 

@@ -99,6 +99,21 @@ def test_only_the_process_that_was_meant_is_ended() -> None:
     process.wait()
 
 
+CARELESS = "import subprocess, sys, time; print(subprocess.Popen(sys.argv[1:]).pid, flush=True); time.sleep(60)"
+
+
+def test_one_whose_remains_nobody_takes_away_has_ended() -> None:
+    command = [sys.executable, "-c", CARELESS, "sleep", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        try:
+            assert children.end(pid, children.identity(pid) or "", timeout=10.0)
+            assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        finally:
+            parent.kill()
+
+
 def test_one_that_ignores_us_is_killed(tmp_path: Path) -> None:
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
