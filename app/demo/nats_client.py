@@ -1,23 +1,39 @@
-"""A NATS connection by nats-py that leaves no socket behind.
+"""A NATS connection by nats-py that leaves no socket behind, and nobody who goes on trying once it is closed.
 
 nats-py forgets the socket of an attempt that reached a server and got no further (one that is just starting, or
-ending) when it makes the next attempt, or when connecting is cancelled; what is forgotten stays open. Used by the
-demo's publishers and, through ``tests/fakes``, by the tests', which see many servers come and go.
+ending) when it makes the next attempt, or when connecting is cancelled; what is forgotten stays open. And an attempt
+that fails in the very moment in which closing cancels it hides the cancellation: the client tries again for ever.
+Used by the demo's publishers and, through ``tests/fakes``, by the tests', which see many servers come and go.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from nats.aio.client import Client, Srv
 
+ENDS_WITHIN = 0.1
+"""Seconds after which a task that was cancelled in vain is cancelled once more."""
+
 
 class TidyClient(Client):
-    """nats-py's client, which closes the socket of the attempt before."""
+    """nats-py's client, which closes the socket of the attempt before, and for good when it is closed."""
 
     async def _connect_to_server(self, s: Srv) -> None:
         self.abandon()
         await super()._connect_to_server(s)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        await super()._close(status, do_cbs)
+        task = self._reconnection_task
+        if task is None or task.done() or task is asyncio.current_task():
+            return
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=ENDS_WITHIN)
+        self.abandon()
+        self._status = status
 
     def abandon(self) -> None:
         """Close the socket, if there is one; the client itself may connect again."""

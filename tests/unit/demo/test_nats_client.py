@@ -47,3 +47,34 @@ async def test_each_attempt_closes_the_one_before(hangs_up: bool) -> None:
                 await asyncio.sleep(0.01)
         assert house.met > 1
     gc.collect()  # an unclosed socket is an error of this test, not of a later one
+
+
+async def test_a_client_that_is_closed_tries_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the attempt under way fails just as it is cancelled."""
+    gone, tried, refuse = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(INFO)
+        while (await reader.readline()).strip() != b"PING":
+            pass
+        writer.write(b"PONG\r\n")
+        await gone.wait()
+        writer.close()
+
+    async def refused(**_: object) -> None:
+        tried.set()
+        await refuse.wait()
+        raise ConnectionRefusedError
+
+    async with await asyncio.start_server(meet, "127.0.0.1", 0) as server, asyncio.timeout(30):
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        client = await connect(url, error_cb=complain, reconnect_time_wait=0.01, max_reconnect_attempts=-1)
+        monkeypatch.setattr(asyncio, "open_connection", refused)
+        gone.set()
+        await tried.wait()
+        refuse.set()
+        await asyncio.sleep(0)  # the attempt has failed, and nobody knows it yet
+        await client.close()
+    assert client.is_closed
+    assert client._reconnection_task is not None
+    assert client._reconnection_task.done()
