@@ -5,6 +5,7 @@ Used by ``calls.py`` and ``feed.py``; ``cli.py`` and the Settings page call ``ba
 
 from __future__ import annotations
 
+import re
 import ssl
 from urllib.parse import urlsplit, urlunsplit
 
@@ -13,6 +14,7 @@ from app.trust import client_context
 
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104 - nothing binds to it
 """Where a broker that listens everywhere is reached from its own machine."""
+PATH_END = re.compile(r"[/\s]+\Z")
 
 
 def base_url_of(text: str) -> str:
@@ -37,7 +39,7 @@ def base_url_of(text: str) -> str:
     place = f"[{host}]" if ":" in host else host
     if port is not None:
         place = f"{place}:{port}"
-    return urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
+    return urlunsplit((parts.scheme, place, PATH_END.sub("", parts.path), "", ""))
 
 
 def feed_url_of(base_url: str) -> str:

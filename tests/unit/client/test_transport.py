@@ -21,6 +21,7 @@ from app.errors import ConfigError
         ("0.0.0.0:8080", "http://127.0.0.1:8080"),
         ("http://[::]:8080", "http://[::1]:8080"),
         ("https://house.example/board/?x#y", "https://house.example/board"),
+        ("https://house.example/board / ?x", "https://house.example/board"),
     ],
 )
 def test_addresses(typed: str, url: str) -> None:
