@@ -60,6 +60,8 @@ class MemoryVenue(Venue):
                 await self.state.flush()
             except Unavailable:
                 assert not self.journal.ok
+            while self.journal.waiting:  # the reaper does not wait for ever; a slow disk has written it before a kill
+                await asyncio.sleep(0.001)
 
     def step_wall_clock(self, seconds: float) -> None:
         self.clock.step(seconds)
