@@ -43,6 +43,8 @@ class TestSqliteDatabase(DatabaseSuite):
     async def test_readers_do_not_wait_behind_a_writer(self, database: Database, path: Path) -> None:
         row = history_row(1.0)
         await database.write_history([row])
+        async with database._writer.connect() as connection:  # it waits as long as a slow machine takes to read
+            await connection.exec_driver_sql("PRAGMA busy_timeout = 60000")
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         other.execute("DELETE FROM stream_sessions")
