@@ -314,3 +314,7 @@ class Listener:
                 async with asyncio.timeout(GRACE + 1):
                     await node.wait()
             await node.stop(0.5)
+            for task in list(
+                self.server.server_state.tasks
+            ):  # a loop that stood still may end the server before it did
+                task.cancel()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -101,7 +102,11 @@ async def test_a_running_request_ends_before_the_listener_does(tree: TaskTree) -
     await stopping
 
 
-async def test_a_request_that_does_not_end_is_cut_off(tree: TaskTree, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("halt", [0.0, 1.5])
+async def test_a_request_that_does_not_end_is_cut_off(
+    tree: TaskTree, monkeypatch: pytest.MonkeyPatch, halt: float
+) -> None:
+    """Also when the machine stands still for longer than the server had."""
     monkeypatch.setattr(listeners, "GRACE", 0.2)
     begun = asyncio.Event()
 
@@ -113,6 +118,7 @@ async def test_a_request_that_does_not_end_is_cut_off(tree: TaskTree, monkeypatc
     await listener.start(tree, tree.root)
     asked = asyncio.ensure_future(ask(listener.port))
     await begun.wait()
+    asyncio.get_running_loop().call_later(0.02, time.sleep, halt)
     async with asyncio.timeout(15):
         await listener.stop()
         await asyncio.wait([asked])
