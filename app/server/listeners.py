@@ -314,7 +314,5 @@ class Listener:
                 async with asyncio.timeout(GRACE + 1):
                     await node.wait()
             await node.stop(0.5)
-            for task in list(
-                self.server.server_state.tasks
-            ):  # a loop that stood still may end the server before it did
+            for task in list(self.server.server_state.tasks):  # of a server that was ended before it had cut them off
                 task.cancel()

@@ -16,7 +16,6 @@ from app import contract
 from app.demo.nats_client import connect as connect_nats
 from app.server.dialects.console import wire
 from tests.fakes.broker import RunningBroker, running_broker
-from tests.fakes.nats import settled
 
 STREAM = {
     "name": "Camera A", "stream_type": "ndi", "publisher_id": "td-01", "protocol": "ndi",
@@ -47,7 +46,7 @@ async def taken(broker: RunningBroker, console: httpx.AsyncClient) -> dict[str, 
         await message.respond(b'{"accepted": true}')
 
     await publisher.subscribe(f"maestra.stream.request.{stream['id']}", cb=accept)
-    await settled(publisher)
+    await publisher.flush()
     answer = await console.post(f"/streams/{stream['id']}/request", json=CONSUMER)
     await publisher.close()
     assert answer.status_code == 201

@@ -14,7 +14,7 @@ from app.contract import Gone, HoldRow, StillSending
 from app.demo.nats_client import connect as connect_nats
 from app.errors import Conflict, Expired, NotFound
 from tests.fakes.broker import Brokers
-from tests.fakes.maestra import CAMERA, CONSUMER, MaestraVenue, running_venue, settle
+from tests.fakes.maestra import CAMERA, CONSUMER, MaestraVenue, running_venue
 
 MEMORY = "app.server.storage.memory"
 
@@ -202,7 +202,7 @@ async def test_kill_9_loses_nothing_that_was_answered(brokers: Brokers) -> None:
             await message.respond(b'{"accepted": true}')
 
         await publisher.subscribe(f"maestra.stream.request.{stream['id']}", cb=yes)
-        await settle(publisher)
+        await publisher.flush()
         answers = [await http.post(f"/streams/{stream['id']}/request", json=CONSUMER) for _ in range(2)]
         kept, stopped = (answer.json()["session_id"] for answer in answers)
         await http.post("/streams/types", json={"name": "lidar", "display_name": "LiDAR"})

@@ -10,7 +10,7 @@ from app.contract import NEGOTIATION_TIMEOUT
 from app.demo.nats_client import connect as connect_nats
 from app.server.bus.embedded import VENUE_SUBSCRIBES
 from tests.fakes.maestra import CAMERA, MaestraVenue
-from tests.fakes.nats import kept
+from tests.fakes.ports import held_port
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
 
@@ -201,7 +201,7 @@ async def test_nats_gone_and_back(fresh_maestra: MaestraVenue) -> None:
     assert server is not None
     stream = await fresh_maestra.advertise()
     await server.stop()
-    with kept(server.port):
+    with held_port(server.port):
         down = await fresh_maestra.event("health.changed", "nats")
         row = next(row for row in health.rows() if row.id == "nats")
         assert (row.ok, row.take_down) == (False, True)

@@ -29,7 +29,6 @@ from app.demo.nats_client import connect as connect_nats
 from app.ui.console import Console
 from app.ui.settings import Settings
 from tests.fakes.broker import BrokerProcess
-from tests.fakes.nats import settled
 from tests.fakes.ports import free_ports
 
 WITHIN = 45.0
@@ -86,7 +85,7 @@ class Publisher:
     async def listen(self) -> None:
         """Answer requests from now on."""
         await self.bus.subscribe(f"maestra.stream.request.{self.id}", cb=self._answer)
-        await settled(self.bus)
+        await self.bus.flush()
 
     async def beat(self) -> int:
         """One heartbeat over HTTP; its status."""

@@ -28,7 +28,6 @@ from app.contract import HEARTBEAT_EVERY, SESSION_TTL, SessionRow
 from app.demo.nats_client import connect as connect_nats
 from tests.e2e.console_process import ConsoleProcess, Watcher, watching
 from tests.e2e.house import CAMERA, OPERATOR, PRESET, YES, end_what_is_left, eventually
-from tests.fakes.nats import settled
 from tests.fakes.ports import free_ports
 
 TWO_BEATS = 2 * HEARTBEAT_EVERY
@@ -73,7 +72,7 @@ class Camera:
         answer = await self._http.post("/streams/advertise", json=CAMERA)
         self.id = answer.json()["id"]
         await self._bus.subscribe(f"maestra.stream.request.{self.id}", cb=self._say_yes)
-        await settled(self._bus)
+        await self._bus.flush()
         self._beats = asyncio.ensure_future(self._beat())
 
     async def _say_yes(self, message: Msg) -> None:

@@ -146,7 +146,6 @@ async def yes_to_all(url: str) -> Client:
 
     await bus.subscribe("maestra.stream.request.*", cb=answer)
     await bus.flush()
-    await bus.flush()
     return bus
 
 
@@ -264,7 +263,6 @@ async def connected(bus: Client) -> bool:
     """Whether a publisher's client is back, with its subscriptions."""
     if not bus.is_connected:
         return False
-    await bus.flush()
     await bus.flush()
     return True
 

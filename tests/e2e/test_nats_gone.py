@@ -20,7 +20,6 @@ from PySide6.QtCore import Qt
 
 from app.server.bus.embedded import binary
 from tests.e2e.house import YES, House, a_house, in_a_house
-from tests.fakes.nats import settled
 from tests.fakes.ports import free_ports
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
@@ -111,7 +110,7 @@ async def hears_again(bus: Client, reconnects: int) -> None:
     async with asyncio.timeout(30):
         while bus.stats["reconnects"] <= reconnects or not bus.is_connected:
             await asyncio.sleep(0.02)
-        await settled(bus)
+        await bus.flush()
 
 
 @in_a_house(nats_returns=True)

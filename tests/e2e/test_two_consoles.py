@@ -19,7 +19,6 @@ from app.demo.nats_client import connect as connect_nats
 from app.models.store import Store
 from app.ui import takeover
 from tests.fakes.broker import BrokerProcess
-from tests.fakes.nats import settled
 
 WITHIN = 30.0
 WALL = PresetRow(id="", name="Wall", consumer_id="wall", consumer_address="10.0.0.9", consumer_port=5000)
@@ -78,7 +77,7 @@ async def a_venue(folder: Path) -> AsyncIterator[Venue]:
             stream = await ann.client.advertise({**about, "port": 9})
             await bus.subscribe(f"maestra.stream.request.{stream.id}", cb=accept)
             venue.streams.append(stream.id)
-        await settled(bus)
+        await bus.flush()
         venue.wall = await ann.client.save_preset(WALL)
         for seat in venue.seats:
             await seat.until(lambda seat=seat: len(seat.store.streams) == 2 and seat.store.presets)

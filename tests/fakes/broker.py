@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ import pytest
 from app.client.api import BrokerClient
 from app.config import ServeConfig
 from app.server.main import Broker
+from tests.fakes.ports import held_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN = 60.0
@@ -38,14 +38,6 @@ def serve_config(data_dir: Path, **settings: Any) -> ServeConfig:
     free = {"port": 0, "nats_port": 0, "name": "test broker", "local_agent": "off"}
     given = {name: f"option --{name.replace('_', '-')}" for name in settings}
     return ServeConfig(data_dir=data_dir, given=given, **{**free, **settings})
-
-
-def held_port() -> socket.socket:
-    """A socket that keeps a port from all but those who name it: a server may listen there, and connecting is refused."""
-    place = socket.socket()
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    place.bind(("127.0.0.1", 0))
-    return place
 
 
 @dataclass

@@ -144,14 +144,14 @@ class MaestraVenue:
                     await message.respond(reply if isinstance(reply, bytes) else json.dumps(reply).encode())
 
         await client.subscribe(f"maestra.stream.request.{stream_id}", cb=respond)
-        await settle(client)
+        await client.flush()
         return inbox
 
     async def listen(self, subject: str) -> Inbox:
         """Hear a subject from now on."""
         inbox = Inbox()
         await self.nats.subscribe(subject, cb=inbox.put)
-        await settle(self.nats)
+        await self.nats.flush()
         return inbox
 
     async def listed(self, path: str = "/streams") -> dict[str, Any]:
@@ -159,12 +159,6 @@ class MaestraVenue:
         answer = await self.http.get(path)
         assert answer.status_code == 200, answer.text
         return {row.get("id") or row["session_id"]: row for row in answer.json()}
-
-
-async def settle(client: Client) -> None:
-    """Return when the server knows every subscription. nats-py writes a PING ahead of what it has queued: flush twice."""
-    await client.flush()
-    await client.flush()
 
 
 @asynccontextmanager

@@ -23,3 +23,15 @@ def free_ports(count: int) -> list[int]:
             one.bind(("127.0.0.1", port))
             found += [port] if port not in found else []
     return found
+
+
+def held_port(port: int = 0) -> socket.socket:
+    """A socket that keeps a port, any one for 0, from all but those who name it: a server may listen there.
+
+    Linux gives a port to nobody's connection while somebody is bound to it; who is bound without listening does not
+    stand in a server's way, and connecting is refused.
+    """
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind(("127.0.0.1", port))
+    return place

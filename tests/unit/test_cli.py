@@ -28,7 +28,6 @@ from app.contract import PresetRow
 from app.demo.cast import Part
 from app.demo.house import House, Place
 from tests.fakes.broker import BrokerProcess, module_broker, shared_broker
-from tests.fakes.nats import settled
 from tests.fakes.streamspace import ScriptedAgent, dialled
 
 __all__ = ["module_broker", "shared_broker"]
@@ -54,7 +53,7 @@ class Venue:
 
             await self.house.answer(stream.id, answer)
             assert self.house._nats is not None
-            await settled(self.house._nats)
+            await self.house._nats.flush()
         return stream
 
 

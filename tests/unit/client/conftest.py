@@ -15,7 +15,7 @@ from websockets.http11 import Request, Response
 
 from app.client.feed import FeedClient, Link
 from app.contract import PROTOCOL, Diff, FeedMessage, Snapshot
-from tests.fakes.broker import held_port
+from tests.fakes.ports import held_port
 
 WITHIN = 30.0
 

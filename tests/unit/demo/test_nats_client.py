@@ -1,4 +1,4 @@
-"""Attempts that reach a server and get no further leave no socket behind."""
+"""The client of nats-py as it is mended here: no socket and no task is left, and a flush waits for what came before."""
 
 from __future__ import annotations
 
@@ -47,6 +47,26 @@ async def test_each_attempt_closes_the_one_before(hangs_up: bool) -> None:
                 await asyncio.sleep(0.01)
         assert house.met > 1
     gc.collect()  # an unclosed socket is an error of this test, not of a later one
+
+
+async def test_a_flush_waits_for_what_was_said_before_it() -> None:
+    heard: list[bytes] = []
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(INFO)
+        while line := await reader.readline():
+            heard.append(line.split()[0] if line.strip() else b"")
+            if heard[-1] == b"PING":
+                writer.write(b"PONG\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(meet, "127.0.0.1", 0) as server, asyncio.timeout(30):
+        client = await connect(f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", error_cb=complain)
+        heard.clear()
+        await client.subscribe("maestra.stream.request.s1")
+        await client.flush()
+        assert b"PING" in heard[heard.index(b"SUB") :], heard
+        await client.close()
 
 
 async def test_a_client_that_is_closed_tries_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from app.demo.cast import Guest, Mood, Part
 from app.demo.house import House, Place
 from app.demo.people import Consumer, Publisher
 from tests.fakes.broker import BrokerProcess
-from tests.fakes.nats import settled
 
 PART = Part("Camera A", "ndi", "td-01", "ndi", "192.168.1.50", 5960, offer={"ndi_name": "TD-01 (Camera A)"})
 WANT = {"consumer_id": "wall", "consumer_address": "10.0.0.1"}
@@ -65,7 +64,7 @@ async def listening(house: House, stream_id: str) -> None:
     """Until the NATS server knows that somebody answers for a stream."""
     await until(lambda: asyncio.sleep(0, stream_id in house._listening))
     assert house._nats is not None
-    await settled(house._nats)
+    await house._nats.flush()
 
 
 Live = Callable[[Publisher | Consumer], None]

@@ -21,7 +21,6 @@ from app.paths import DataFolder
 from app.server.bus import children, embedded
 from app.server.bus.embedded import EmbeddedNats, binary, reachable
 from app.server.tasks import TaskTree
-from tests.fakes.nats import settled
 
 
 @asynccontextmanager
@@ -64,7 +63,7 @@ async def test_the_server_is_the_one_of_the_wheel() -> None:
 async def test_a_venue_client_does_what_the_handshake_needs(server: EmbeddedNats) -> None:
     async with connected(server.url) as (broker, _), connected(venue_url(server)) as (venue, complaints):
         beats = await broker.subscribe("maestra.stream.heartbeat.*")
-        await settled(broker)
+        await broker.flush()
         for subject in embedded.VENUE_SUBSCRIBES:
             await venue.subscribe(subject.replace("*", "a1"))
 
@@ -73,7 +72,7 @@ async def test_a_venue_client_does_what_the_handshake_needs(server: EmbeddedNats
 
         await venue.subscribe("maestra.stream.request.s1", cb=answer)
         await venue.publish("maestra.stream.heartbeat.s1", b"")
-        await settled(venue)
+        await venue.flush()
         assert (await beats.next_msg(5)).subject == "maestra.stream.heartbeat.s1"
         assert (await broker.request("maestra.stream.request.s1", b"?", timeout=5)).data == b"yes"
         assert complaints.empty()
@@ -104,25 +103,25 @@ async def test_a_venue_client_subscribes_to_nothing_else(server: EmbeddedNats, s
 async def test_a_venue_client_publishes_to_nothing_else(server: EmbeddedNats, subject: str) -> None:
     async with connected(server.url) as (broker, _), connected(venue_url(server)) as (venue, complaints):
         heard = await broker.subscribe(">")
-        await settled(broker)
+        await broker.flush()
         await venue.publish(subject, b"forged")
         assert "permissions violation for publish" in (await soon(complaints.get)).lower()
         await venue.publish("maestra.stream.heartbeat.s1", b"last")
-        await settled(venue)
+        await venue.flush()
         assert (await heard.next_msg(5)).data == b"last"
 
 
 async def test_answers_to_one_request_are_bounded(server: EmbeddedNats) -> None:
     async with connected(server.url) as (broker, _), connected(venue_url(server)) as (venue, complaints):
         requests = await venue.subscribe("maestra.stream.request.s1")
-        await settled(venue)
+        await venue.flush()
         answers = await broker.subscribe("_CALLBOARD.here")
         await broker.publish("maestra.stream.request.s1", b"?", reply="_CALLBOARD.here")
         request = await requests.next_msg(5)
         for number in range(10):
             await request.respond(b"%d" % number)
         assert "permissions violation for publish" in (await soon(complaints.get)).lower()
-        await settled(broker)
+        await broker.flush()
         assert [(await answers.next_msg(5)).data for _ in range(embedded.RESPONSES["max"])] == [b"0", b"1", b"2", b"3"]
         with pytest.raises(nats.errors.TimeoutError):
             await answers.next_msg(0.05)

@@ -22,7 +22,6 @@ from app.server.bus.nats import Bus
 from app.server.events import EventLog, Published
 from app.server.health import Health
 from app.server.tasks import TaskTree
-from tests.fakes.nats import settled
 
 
 class Board:
@@ -73,7 +72,7 @@ async def test_a_request_gets_its_answer_and_only_its_own(bus: Bus, publisher: n
         await message.respond(message.data + b"!")
 
     await publisher.subscribe("maestra.stream.request.*", cb=answer)
-    await settled(publisher)
+    await publisher.flush()
     asked = [bus.request(f"maestra.stream.request.{number}", b"%d" % number, 5) for number in range(50)]
     assert await asyncio.gather(*asked) == [b"%d!" % number for number in range(50)]
     assert bus._waiting == {}
@@ -88,7 +87,7 @@ async def test_nobody_there_is_told_at_once(bus: Bus) -> None:
 
 async def test_silence_is_told_at_the_time_out(bus: Bus, publisher: nats.aio.client.Client) -> None:
     await publisher.subscribe("maestra.stream.request.s1")
-    await settled(publisher)
+    await publisher.flush()
     with pytest.raises(NoAnswer):
         await bus.request("maestra.stream.request.s1", b"?", 0.05)
     assert bus._waiting == {}
@@ -98,14 +97,14 @@ async def test_the_first_answer_counts_and_a_late_one_disturbs_nobody(
     bus: Bus, publisher: nats.aio.client.Client
 ) -> None:
     requests = await publisher.subscribe("maestra.stream.request.s1")
-    await settled(publisher)
+    await publisher.flush()
     asked = asyncio.ensure_future(bus.request("maestra.stream.request.s1", b"?", 5))
     message = await requests.next_msg(5)
     await message.respond(b"first")
     await message.respond(b"second")
     assert await asked == b"first"
     await message.respond(b"late")
-    await settled(publisher)
+    await publisher.flush()
     answered = asyncio.ensure_future(bus.request("maestra.stream.request.s1", b"?", 5))
     await (await requests.next_msg(5)).respond(b"next")
     assert await answered == b"next"
@@ -116,7 +115,7 @@ async def test_an_empty_answer_is_an_answer(bus: Bus, publisher: nats.aio.client
         await message.respond(b"")
 
     await publisher.subscribe("maestra.stream.request.s1", cb=answer)
-    await settled(publisher)
+    await publisher.flush()
     assert await bus.request("maestra.stream.request.s1", b"?", 5) == b""
 
 
@@ -126,7 +125,7 @@ async def test_a_server_that_dies_fails_requests_at_once_and_is_found_again(
     heard: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
     await bus.subscribe("maestra.stream.heartbeat.*", lambda subject, payload: heard.put_nowait((subject, payload)))
     await publisher.subscribe("maestra.stream.request.s1")
-    await settled(publisher)
+    await publisher.flush()
     asked = asyncio.ensure_future(bus.request("maestra.stream.request.s1", b"?", 30))
     await asyncio.sleep(0.02)
     assert server.pid is not None
@@ -163,7 +162,7 @@ async def test_publishes_reach_the_venue_in_order_also_after_an_outage(
         server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, reconnected_cb=is_back
     )
     heard = await internal.subscribe("maestra.stream.withdraw.*")
-    await settled(internal)
+    await internal.flush()
     bus.publish("maestra.stream.withdraw.1", b"1")
     assert (await heard.next_msg(5)).data == b"1"
     assert server.pid is not None
@@ -174,7 +173,7 @@ async def test_publishes_reach_the_venue_in_order_also_after_an_outage(
         bus.publish(f"maestra.stream.withdraw.{number}", b"%d" % number)
     async with asyncio.timeout(10):
         await back.wait()
-        await settled(internal)
+        await internal.flush()
     bus._url = lambda: server.url
     assert [(await heard.next_msg(5)).data for _ in range(4)] == [b"2", b"3", b"4", b"5"]
     await internal.close()
@@ -303,7 +302,7 @@ async def test_a_failing_handler_harms_nobody(bus: Bus, publisher: nats.aio.clie
 async def test_what_nats_cannot_carry_is_dropped_and_counted(bus: Bus, server: EmbeddedNats) -> None:
     internal = await connect_nats(server.url, allow_reconnect=False)
     heard = await internal.subscribe("good")
-    await settled(internal)
+    await internal.flush()
     for subject in ("has a space", "", "crlf\r\nPUB x 0\r\n\r\n", "good"):
         bus.publish(subject, b"1")
     bus.publish("good", b"x" * (1024 * 1024 + 1))
@@ -319,7 +318,7 @@ async def test_what_nats_cannot_carry_is_dropped_and_counted(bus: Bus, server: E
 async def test_stopping_sends_what_waits(tree: TaskTree, board: Board, server: EmbeddedNats) -> None:
     internal = await connect_nats(server.url, allow_reconnect=False)
     heard = await internal.subscribe("last")
-    await settled(internal)
+    await internal.flush()
     bus = Bus(tree, board.health, lambda: server.url)
     await bus.start()
     bus.publish("last", b"word")

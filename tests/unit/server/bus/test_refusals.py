@@ -18,7 +18,6 @@ from app.server.bus import nats as bus_module
 from app.server.bus.embedded import EmbeddedNats
 from app.server.bus.nats import Bus
 from app.server.tasks import TaskTree
-from tests.fakes.nats import settled
 from tests.unit.server.bus.test_nats import Board
 
 REQUEST = "maestra.stream.request.x"
@@ -90,7 +89,7 @@ async def test_a_broker_that_may_work_again_does_so_over_the_same_connection(
     assert bus._link is link
     publisher = await connect_nats(server.url, allow_reconnect=False)
     await publisher.publish("maestra.stream.heartbeat.s1", b"one")
-    await settled(publisher)
+    await publisher.flush()
     await bus.subscribe("another", lambda subject, payload: None)  # and what came before is here
     assert beats == [b"one"], "none twice, for all that was subscribed again"
     await publisher.close()
