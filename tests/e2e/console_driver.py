@@ -49,11 +49,11 @@ class Hand(QObject):
                 widget._timer.timeout.connect(self.tell)
 
     def press(self, keys: str) -> None:
-        """One key at the native window, where every key arrives first."""
+        """One key at the native window, where every key arrives first; without a window it is pressed in vain."""
+        self._pressed += 1
         if self._window is not None:
             combination = QKeySequence(keys)[0]
             QTest.keyClick(self._window.windowHandle(), combination.key(), combination.keyboardModifiers())
-            self._pressed += 1
 
     def tell(self) -> None:
         """What can be read now."""
