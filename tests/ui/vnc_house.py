@@ -52,12 +52,20 @@ class Desktop:
         self.typed = self.folder / "typed"
         self.typed.touch()
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.display = self._server(password, size)
-        if program:
-            self.run("xterm", "-geometry", "200x100+0+0", "-bg", "#202020", "-fg", "#ffffff", "-xrm", "XTerm*allowWindowOps: true",
-                     "-xrm", "XTerm*disallowedWindowOps: ", "-e", "sh", "-c", SCRIPT, "sh",
-                     str(self.typed))  # fmt: skip
-            self.ask("xdotool", "search", "--sync", "--onlyvisible", "--class", "xterm")  # before it, keys go nowhere
+        try:
+            self.display = self._server(password, size)
+            if program:
+                self._paint()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _paint(self) -> None:
+        """Before its window is there, keys go nowhere."""
+        self.run("xterm", "-geometry", "200x100+0+0", "-bg", "#202020", "-fg", "#ffffff", "-xrm", "XTerm*allowWindowOps: true",
+                 "-xrm", "XTerm*disallowedWindowOps: ", "-e", "sh", "-c", SCRIPT, "sh",
+                 str(self.typed))  # fmt: skip
+        self.ask("xdotool", "search", "--sync", "--onlyvisible", "--class", "xterm", within=60)
 
     def _server(self, password: str, size: str) -> str:
         read, write = os.pipe()
@@ -83,10 +91,11 @@ class Desktop:
         self._processes.append(subprocess.Popen([*DIE_WITH_ME, *command], env=environment, stderr=subprocess.DEVNULL))
         return self._processes[-1]
 
-    def ask(self, *command: str) -> str:
+    def ask(self, *command: str, within: float = 10) -> str:
         """What a program on it answers."""
         environment = {**os.environ, "DISPLAY": self.display}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=10).stdout
+        told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=within)
+        return told.stdout
 
     @property
     def lines(self) -> list[str]:

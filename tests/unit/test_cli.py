@@ -260,13 +260,15 @@ async def test_take_and_kick_beside_an_open_window(run: Run, venue: Venue) -> No
         lambda link: live.set() if link.state == "live" else None,
     )
     following = asyncio.ensure_future(window.run())
-    async with asyncio.timeout(30):
-        await live.wait()
-    await venue.publish("Camera A", ACCEPT)
-    assert (await run("take", "Camera A", "--as", "LED wall", *where))[0] == 0
-    assert (await run("kick", "Camera A", *where))[0] == 0
-    following.cancel()
-    await asyncio.wait({following})
+    try:
+        async with asyncio.timeout(30):
+            await live.wait()
+        await venue.publish("Camera A", ACCEPT)
+        assert (await run("take", "Camera A", "--as", "LED wall", *where))[0] == 0
+        assert (await run("kick", "Camera A", *where))[0] == 0
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
     assert await venue.house.client.sessions() == []
 
 

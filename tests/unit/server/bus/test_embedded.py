@@ -32,8 +32,10 @@ async def connected(url: str, **options: Any) -> AsyncIterator[tuple[Client, asy
         errors.put_nowait(str(error))
 
     client = await connect_nats(url, error_cb=complain, allow_reconnect=False, connect_timeout=5, **options)
-    yield client, errors
-    await client.close()
+    try:
+        yield client, errors
+    finally:
+        await client.close()
 
 
 def venue_url(server: EmbeddedNats) -> str:
@@ -137,19 +139,21 @@ async def test_internal_needs_its_password(server: EmbeddedNats) -> None:
 async def test_it_is_started_again_on_the_same_port(tree: TaskTree, folder: DataFolder) -> None:
     server = EmbeddedNats(tree, folder.nats, folder.logs, "127.0.0.1", 0)
     await server.start()
-    port, first = server.port, server.pid
-    assert first is not None
-    psutil.Process(first).send_signal(signal.SIGKILL)
-    node = next(node for node in tree.root.children if node.name == "nats-server")
-    async with asyncio.timeout(10):
-        while server.pid in (first, None) or server.text:
-            await asyncio.sleep(0.01)
-    assert server.port == port
-    assert node.restarts == 1
-    assert "exit status" in node.last_error
-    async with connected(venue_url(server)):
-        pass
-    await server.stop()
+    try:
+        port, first = server.port, server.pid
+        assert first is not None
+        psutil.Process(first).send_signal(signal.SIGKILL)
+        node = next(node for node in tree.root.children if node.name == "nats-server")
+        async with asyncio.timeout(10):
+            while server.pid in (first, None) or server.text:
+                await asyncio.sleep(0.01)
+        assert server.port == port
+        assert node.restarts == 1
+        assert "exit status" in node.last_error
+        async with connected(venue_url(server)):
+            pass
+    finally:
+        await server.stop()
 
 
 async def test_a_port_in_use_is_told_with_its_setting(tree: TaskTree, folder: DataFolder) -> None:
