@@ -239,7 +239,7 @@ class LocalPlatform:
 
     async def logs(self, session_id: str, tail: int) -> list[str]:
         """The last lines, of a session that ended today too."""
-        return await session_log.last(self._log_of(session_id), tail)
+        return await session_log.tail_in_thread(self._log_of(session_id), tail)
 
     async def follow(self, session_id: str, tail: int) -> AsyncIterator[list[str]]:
         """The last lines and further ones until the session is gone."""

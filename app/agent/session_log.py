@@ -22,28 +22,29 @@ PART = 500
 def tail(path: Path, count: int) -> list[str]:
     """The last ``count`` lines, oldest first; those of the file before when this one is short."""
     file = _open(path)
-    return [] if file is None else _tail_of(file, path, count)
-
-
-async def last(path: Path, count: int) -> list[str]:
-    """The same beside the loop, of the file that is there now: its session may end, and take it away, meanwhile."""
-    file = _open(path)
-    return [] if file is None else await asyncio.to_thread(_tail_of, file, path, count)
-
-
-def _tail_of(file: BinaryIO, path: Path, count: int) -> list[str]:
+    if file is None:
+        return []
     with file:
-        return _tail(file, path, count)
+        return _across_rotation(file, path, count)
 
 
-def _tail(file: BinaryIO, path: Path, count: int) -> list[str]:
-    """The same of an open file, which is left standing where these lines end."""
+async def tail_in_thread(path: Path, count: int) -> list[str]:
+    """``tail`` of the file that is there now: its session may end, and take it away, before a thread is free."""
+    file = _open(path)
+    if file is None:
+        return []
+    with file:  # closed here: when this is cancelled the thread may never begin
+        return await asyncio.to_thread(_across_rotation, file, path, count)
+
+
+def _across_rotation(file: BinaryIO, path: Path, count: int) -> list[str]:
+    """The last lines of an open file and the one before; the open one is left standing at its end."""
     wanted = max(0, min(count, MOST))
-    lines = _last_of(file, wanted)
+    lines = _read_back(file, wanted)
     before = _open(older(path)) if len(lines) < wanted else None
     if before is not None:
         with before:
-            lines = _last_of(before, wanted - len(lines)) + lines
+            lines = _read_back(before, wanted - len(lines)) + lines
     return lines
 
 
@@ -52,7 +53,7 @@ def older(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
 
-def _last_of(file: BinaryIO, wanted: int) -> list[str]:
+def _read_back(file: BinaryIO, wanted: int) -> list[str]:
     """Read blocks from the end until there are enough whole lines."""
     end = at = file.seek(0, os.SEEK_END)
     data = b""
@@ -74,7 +75,7 @@ async def follow(path: Path, count: int, ended: Callable[[], bool]) -> AsyncIter
     file = _open(path)  # now: the session may end, and take it away, meanwhile
     try:
         if file is not None:
-            backlog = await asyncio.to_thread(_tail, file, path, count)
+            backlog = await asyncio.to_thread(_across_rotation, file, path, count)
             if backlog:
                 yield backlog
         rest = b""

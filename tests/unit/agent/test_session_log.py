@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.agent.session_log import BLOCK, follow, last, older, tail
+from app.agent import session_log
+from app.agent.session_log import BLOCK, follow, older, tail, tail_in_thread
 from app.agent.supervisor import Log
 from tests.unit.agent.conftest import until
 
@@ -42,14 +47,42 @@ async def test_a_log_that_goes_once_it_was_asked_for_is_answered_all_the_same(tm
     """Who hears that a session ended asks for its log, which is being put away just then."""
     path = tmp_path / "session.log"
     lines = follow(path, 5, lambda: True)
-    for ask in (lambda: last(path, 5), lambda: anext(lines)):
+    for ask in (lambda: tail_in_thread(path, 5), lambda: anext(lines)):
         path.write_text("goodbye\n")
         asking = asyncio.ensure_future(ask())
         await asyncio.sleep(0)
         path.unlink()
         assert await asking == ["goodbye"]
     await lines.aclose()
-    assert await last(path, 5) == []
+    assert await tail_in_thread(path, 5) == []
+
+
+async def test_who_gives_up_before_a_thread_is_free_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "session.log"
+    path.write_text("one\n")
+    files: list[BinaryIO] = []
+
+    def opened(path: Path) -> BinaryIO:
+        files.append(path.open("rb"))
+        return files[-1]
+
+    monkeypatch.setattr(session_log, "_open", opened)
+    free = threading.Event()
+    threads = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    threads.submit(free.wait)
+    try:
+        for ask in (tail_in_thread(path, 5), anext(follow(path, 5, lambda: True))):
+            asking = asyncio.ensure_future(ask)
+            await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait({asking})
+            assert asking.cancelled()
+    finally:
+        free.set()
+    assert [file.closed for file in files] == [True, True]
 
 
 async def test_following_misses_nothing_over_rotations(tmp_path: Path) -> None:
