@@ -34,6 +34,7 @@ MARKER = "CALLBOARD_SESSION"
 """In the environment of every process of a session: ``<state folder's id>:<session id>``."""
 READY_WITHIN = 30.0
 LOOK_EVERY = 0.02
+SWEEPS = 20
 OOM_COUNTS_FOR = 5.0
 """Seconds in which a program that was killed after the kernel wanted memory back was killed for that."""
 LAST_WAIT = 5.0
@@ -249,9 +250,15 @@ class Session:
         return {pid for pid, rest in processes.marked(MARKER, self.marker).items() if not rest}
 
     async def sweep(self) -> int:
-        """End what a supervisor that is gone left behind, and what that began meanwhile; how many processes that were."""
+        """End what a supervisor that is gone left behind, and what that began meanwhile; how many processes that were.
+
+        What goes on beginning others beyond ``SWEEPS`` looks is left to the next sweep: it must not hold its agent.
+        """
         ended = {self._pid}
-        while left := await self._left() - ended:
+        for _ in range(SWEEPS):
+            left = await self._left() - ended
+            if not left:
+                break
             processes.kill_all(left)
             ended |= left
         clear_display(self.display)

@@ -7,9 +7,8 @@ what has happened since: consoles share snapshots, so one may be older than this
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -35,8 +34,6 @@ from app.contract import (
 )
 from app.errors import Unavailable
 
-R = TypeVar("R", bound=Row)
-
 
 @dataclass
 class Board:
@@ -50,19 +47,10 @@ class Board:
     desktops: dict[str, DesktopRow] = field(default_factory=dict)
     viewers: dict[str, ViewerRow] = field(default_factory=dict)
 
-    def add(self, part: Snapshot) -> None:
-        """Take in one part of a snapshot."""
-        _fill(self.streams, part.rows.get("stream", ()), StreamRow)
-        _fill(self.sessions, part.rows.get("session", ()), SessionRow)
-        _fill(self.holds, part.rows.get("hold", ()), HoldRow)
-        _fill(self.presets, part.rows.get("preset", ()), PresetRow)
-        _fill(self.agents, part.rows.get("agent", ()), AgentRow)
-        _fill(self.desktops, part.rows.get("desktop", ()), DesktopRow)
-        _fill(self.viewers, part.rows.get("viewer", ()), ViewerRow)
-
-    def apply(self, diff: Diff) -> None:
-        """Take in what has happened since."""
-        tables: dict[str, dict[str, Any]] = {
+    @property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """By the names that the contract has for their rows."""
+        return {
             "stream": self.streams,
             "session": self.sessions,
             "hold": self.holds,
@@ -71,6 +59,18 @@ class Board:
             "desktop": self.desktops,
             "viewer": self.viewers,
         }
+
+    def add(self, part: Snapshot) -> None:
+        """Take in one part of a snapshot."""
+        for name, table in self.tables.items():
+            decoder = msgspec.json.Decoder(ROWS[name])
+            for raw in part.rows.get(name, ()):
+                row = decoder.decode(raw)
+                table[row.id] = row
+
+    def apply(self, diff: Diff) -> None:
+        """Take in what has happened since."""
+        tables = self.tables
         for event in diff.events:
             name, op = KINDS.get(event.kind, ("", "note"))
             table = tables.get(name)
@@ -90,13 +90,6 @@ def _change(row: Row, event: Event) -> None:
     for name in change.__struct_fields__:
         if (value := getattr(change, name)) is not None or event.kind in PATCHES:
             setattr(row, name, value)
-
-
-def _fill(table: dict[str, R], rows: Iterable[msgspec.Raw], shape: type[R]) -> None:
-    decoder = msgspec.json.Decoder(shape)
-    for raw in rows:
-        row = decoder.decode(raw)
-        table[row.id] = row
 
 
 async def read_board(url: str, token: str | None, timeout: float = 10.0) -> Board:

@@ -2,9 +2,10 @@
 
 nats-py forgets the socket of an attempt that reached a server and got no further (one that is just starting, or
 ending) when it makes the next attempt, or when connecting is cancelled; what is forgotten stays open. And an attempt
-that fails in the very moment in which closing cancels it hides the cancellation: the client tries again for ever.
+that ends in the very moment in which closing cancels it hides the cancellation: the client tries again for ever, or
+is connected once more and its tasks stay.
 Its ``flush`` writes a PING at once, ahead of a SUB or a PUB that waits for its flusher: the answer says nothing of them.
-Used by the demo's publishers and, through ``tests/fakes``, by the tests', which see many servers come and go.
+Used by the publishers of the demo, of the benchmarks and of the tests, which see many servers come and go.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from nats.aio.client import Client, Srv
+from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client, Srv
 
-FLUSH_TIMEOUT = 10
-"""Seconds, as nats-py has it."""
-ENDS_WITHIN = 0.1
+CANCEL_AGAIN = 0.1
 """Seconds after which a task that was cancelled in vain is cancelled once more."""
 
 
 class TidyClient(Client):
     """nats-py's client, mended as the module says."""
 
-    async def flush(self, timeout: int = FLUSH_TIMEOUT) -> None:
+    async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
         """Return when the server knows every subscription and message so far; ``timeout`` is for each of two turns."""
         await super().flush(timeout)
         await super().flush(timeout)
@@ -34,12 +33,9 @@ class TidyClient(Client):
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         await super()._close(status, do_cbs)
-        task = self._reconnection_task
-        if task is None or task.done() or task is asyncio.current_task():
-            return
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=ENDS_WITHIN)
+        await _end(self._reconnection_task)
+        for task in (self._reading_task, self._flusher_task, self._ping_interval_task):
+            await _end(task)
         self.abandon()
         self._status = status
 
@@ -47,6 +43,13 @@ class TidyClient(Client):
         """Close the socket, if there is one; the client itself may connect again."""
         if self._transport:
             self._transport.close()  # type: ignore[no-untyped-call]
+
+
+async def _end(task: asyncio.Task[Any] | None) -> None:
+    """Cancel a task of a client until it has ended; who closes a client may be that task itself."""
+    while task is not None and not task.done() and task is not asyncio.current_task():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN)
 
 
 async def connect(url: str, **options: Any) -> Client:

@@ -315,4 +315,5 @@ class Listener:
                     await node.wait()
             await node.stop(0.5)
             for task in list(self.server.server_state.tasks):  # of a server that was ended before it had cut them off
-                task.cancel()
+                if not task.cancelling():  # once is enough: a second time would break what a request does at its end
+                    task.cancel()

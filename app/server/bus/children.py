@@ -100,7 +100,8 @@ def end(pid: int, wanted: str, timeout: float = 3.0) -> bool:
         process.terminate()
         if not _ends(pid, wanted, timeout):
             process.kill()
-            _ends(pid, wanted, timeout)
+            if not _ends(pid, wanted, timeout):
+                log.error("process does not end, not even by force", pid=pid)
     except psutil.NoSuchProcess:
         return True
     return True

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.contract import ViewerMode
+from app.logs import get_logger
 from app.ui.viewer.engine import load
 from app.ui.viewer.window import ViewerWindow
 
 if TYPE_CHECKING:
     from app.ui.context import Context
     from app.ui.viewer.web import Engine
+
+
+log = get_logger("viewer")
 
 
 class ViewerDesk:
@@ -73,8 +77,10 @@ class ViewerDesk:
 
     async def close(self) -> None:
         """Close every window, then the engine."""
-        for window in list(self.windows.values()):
-            await window.dismantle()
+        ends = await asyncio.gather(*(window.dismantle() for window in self.windows.values()), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                log.error("a viewer does not close", error=repr(end))
         self.windows.clear()
         engine, self._engine = self._engine, None
         if engine is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+from typing import Any
 
 import pytest
 from nats.errors import NoServersError
@@ -69,32 +70,41 @@ async def test_a_flush_waits_for_what_was_said_before_it() -> None:
         await client.close()
 
 
-async def test_a_client_that_is_closed_tries_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when the attempt under way fails just as it is cancelled."""
-    gone, tried, refuse = asyncio.Event(), asyncio.Event(), asyncio.Event()
+@pytest.mark.parametrize("succeeds", [False, True])
+async def test_a_client_that_is_closed_tries_no_more(succeeds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the attempt under way ends, one way or the other, just as it is cancelled."""
+    gone, tried, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    really = asyncio.open_connection
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        again = gone.is_set()
         writer.write(INFO)
-        while (await reader.readline()).strip() != b"PING":
-            pass
-        writer.write(b"PONG\r\n")
-        await gone.wait()
+        while line := await reader.readline():
+            if line.strip() == b"PING":
+                writer.write(b"PONG\r\n")
+                if not again:
+                    await gone.wait()
+                    break
         writer.close()
 
-    async def refused(**_: object) -> None:
+    async def attempt(**place: Any) -> Any:
+        connection = await really(**place) if succeeds else None
         tried.set()
-        await refuse.wait()
-        raise ConnectionRefusedError
+        await end.wait()
+        if connection is None:
+            raise ConnectionRefusedError
+        return connection
 
     async with await asyncio.start_server(meet, "127.0.0.1", 0) as server, asyncio.timeout(30):
         url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         client = await connect(url, error_cb=complain, reconnect_time_wait=0.01, max_reconnect_attempts=-1)
-        monkeypatch.setattr(asyncio, "open_connection", refused)
+        monkeypatch.setattr(asyncio, "open_connection", attempt)
         gone.set()
         await tried.wait()
-        refuse.set()
-        await asyncio.sleep(0)  # the attempt has failed, and nobody knows it yet
+        end.set()
+        await asyncio.sleep(0)  # the attempt has ended, and nobody knows it yet
         await client.close()
     assert client.is_closed
-    assert client._reconnection_task is not None
-    assert client._reconnection_task.done()
+    for task in (client._reconnection_task, client._reading_task, client._flusher_task, client._ping_interval_task):
+        assert task is not None
+        assert task.done(), task

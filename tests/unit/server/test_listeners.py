@@ -108,11 +108,15 @@ async def test_a_request_that_does_not_end_is_cut_off(
 ) -> None:
     """Also when the machine stands still for longer than the server had."""
     monkeypatch.setattr(listeners, "GRACE", 0.2)
-    begun = asyncio.Event()
+    begun, tidied = asyncio.Event(), asyncio.Event()
 
     async def endless(scope: Scope, receive: Receive, send: Send) -> None:
         begun.set()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.1)  # what it does at its end takes a while
+            tidied.set()
 
     listener = Listener("main", bind("127.0.0.1", 0, "port"), endless)
     await listener.start(tree, tree.root)
@@ -122,6 +126,7 @@ async def test_a_request_that_does_not_end_is_cut_off(
     async with asyncio.timeout(15):
         await listener.stop()
         await asyncio.wait([asked])
+        await tidied.wait()
     assert asked.exception() or b"500" in asked.result() or asked.result() == b""
 
 

@@ -92,6 +92,20 @@ async def test_a_server_that_says_nothing_is_not_waited_for(tmp_path: object) ->
             await open_link(url, nothing, 0.05)
 
 
+async def test_a_server_that_takes_its_time_to_greet_is_not_kept_awake_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_module, "PING_EVERY", 0.005)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr(link_module, "PING_EVERY", 60)
+        await greet(reader, writer)
+        await reader.read()
+
+    async with peer_that(talk) as url:
+        link = await open_link(url, nothing, 5)
+        link.close()
+
+
 async def test_a_server_that_falls_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "PING_EVERY", 0.02)
 
