@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import statistics
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -163,12 +164,13 @@ async def test_a_snapshot_has_every_table(broker: RunningBroker) -> None:
 async def test_a_beat_comes_every_second(broker: RunningBroker) -> None:
     async with feed(broker) as connection:
         board, beats = Board(connection), []
-        while len(beats) < 5:
+        while len(beats) < 7:
             message = await board.take()
             if isinstance(message, Pulse) and board.numbers.whole:
                 beats.append(message.at)
     pauses = [after - before for before, after in pairwise(beats[1:])]  # the first one belongs to the snapshot
-    assert 0.5 < min(pauses) < 2.0, "and where the machine stops for a second, one of them is longer"
+    # a machine that stops makes one pause longer, and the others are as they were
+    assert 0.5 < statistics.median(pauses) < 2.0, f"beats came after {pauses} s"
 
 
 async def test_numbers_go_on_over_a_restart(brokers: Brokers) -> None:

@@ -191,12 +191,15 @@ async def test_a_body_in_pieces(maestra: MaestraVenue) -> None:
 
 async def test_a_client_that_hangs_up_amid_its_body(maestra: MaestraVenue) -> None:
     where = urlsplit(maestra.running.url)
+    stream = await maestra.advertise()
     before = await maestra.listed()
     _, writer = await asyncio.open_connection(where.hostname, where.port)
     writer.write(b"POST /streams/advertise HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{")
     await writer.drain()
     writer.transport.abort()
-    assert set(await maestra.listed()) <= set(before), "the oldest may have run out meanwhile"
+    after = set(await maestra.listed())
+    assert stream["id"] in after
+    assert after <= set(before), "the oldest may have run out meanwhile"
 
 
 async def test_queries_with_rubbish(maestra: MaestraVenue) -> None:

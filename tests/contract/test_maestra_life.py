@@ -14,18 +14,9 @@ from app.contract import Gone, HoldRow, StillSending
 from app.demo.nats_client import connect as connect_nats
 from app.errors import Conflict, Expired, NotFound
 from tests.fakes.broker import Brokers
-from tests.fakes.maestra import CAMERA, CONSUMER, MaestraVenue, running_venue
+from tests.fakes.maestra import CAMERA, CONSUMER, MaestraVenue, hundredths, running_venue
 
 MEMORY = "app.server.storage.memory"
-
-
-async def hundredths(waiting: asyncio.Future[Any]) -> int:
-    """Hundredths of a second in which this process ran until something was done; a stop of the whole machine is one."""
-    count = 0
-    while not waiting.done():
-        await asyncio.sleep(0.01)
-        count += 1
-    return count
 
 
 async def test_a_ttl_is_kept_to_within_a_second(fresh_maestra: MaestraVenue, monkeypatch: pytest.MonkeyPatch) -> None:

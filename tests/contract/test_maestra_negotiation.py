@@ -11,7 +11,7 @@ import pytest
 
 from app.contract import NEGOTIATION_TIMEOUT, Gone, NegotiationRow
 from app.server.bus.nats import Bus
-from tests.fakes.maestra import CONSUMER, MaestraVenue, Reply
+from tests.fakes.maestra import CONSUMER, MaestraVenue, Reply, hundredths
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -171,8 +171,9 @@ async def test_silence_is_504_after_five_seconds(maestra: MaestraVenue) -> None:
     waiting = asyncio.ensure_future(maestra.request(stream["id"]))
     await asked.next()
     assert (await maestra.http.get(f"/streams/{stream['id']}")).status_code == 200
+    assert await hundredths(waiting) < 600
+    assert time.perf_counter() - begun > 4.9
     answer = await waiting
-    assert 4.9 < time.perf_counter() - begun < 10
     assert answer.status_code == 504
     assert answer.json() == {"detail": "Publisher did not respond within 5 seconds"}
     assert (await ended(maestra, stream["id"])).outcome == "no_answer"

@@ -96,7 +96,8 @@ class ConsoleProcess:
 
 
 class Watcher:
-    """A feed into a store, which outlives consoles and brokers; ``beats`` holds every beat of a session as it came.
+    """A feed into a store, which outlives consoles and brokers; ``beats`` holds every beat of a session as it came,
+    and when.
 
     ``late`` is how far a message stayed away at the most beyond the second in which one has to come: so late the broker
     or this process was, and so much later than it happened may something be seen.
@@ -104,7 +105,7 @@ class Watcher:
 
     def __init__(self, url: str, token: str) -> None:
         self.store = Store()
-        self.beats: list[tuple[str, Beat]] = []
+        self.beats: list[tuple[str, Beat, float]] = []
         self.gone: dict[str, float] = {}
         self.late = 0.0
         self._heard = time.monotonic()
@@ -119,7 +120,8 @@ class Watcher:
         if isinstance(message, Diff):
             for event in message.events:
                 if event.kind == "session.beat":
-                    self.beats.append((event.id, msgspec.json.decode(event.change, type=Beat)))
+                    beat = msgspec.json.decode(event.change, type=Beat)
+                    self.beats.append((event.id, beat, self._heard))
                 elif event.kind in ("session.expired", "session.stopped"):
                     self.gone[event.id] = time.monotonic()
         if not self.store.receive(message):

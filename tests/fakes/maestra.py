@@ -49,6 +49,15 @@ CONSUMER: dict[str, Any] = {
 Reply = bytes | dict[str, Any] | None
 
 
+async def hundredths(waiting: asyncio.Future[Any]) -> int:
+    """Hundredths of a second in which this process ran until something was done; a stop of the whole machine is one."""
+    count = 0
+    while not waiting.done():
+        await asyncio.sleep(0.01)
+        count += 1
+    return count
+
+
 class Inbox:
     """Messages of one subject, in order."""
 

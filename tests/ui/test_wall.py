@@ -63,6 +63,7 @@ class Camera:
 @pytest.fixture(autouse=True)
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each tile gets its picture; the next would come long after the test."""
+    assert 1.0 <= thumbnails.EVERY <= 10.0, "a picture that is neither a burden nor old"
     monkeypatch.setattr(thumbnails, "EVERY", 3600.0)
 
 
@@ -116,6 +117,25 @@ async def test_each_tile_that_is_seen_gets_its_picture_one_at_a_time(
         later = set(page.grid.seen()) - set(seen)
         await until(lambda: later <= {one for one, _ in camera.asked}, "tiles that came into sight")
         assert page.status_text() == "40 desktops"
+
+
+async def test_a_tile_that_is_seen_gets_its_next_picture(
+    tmp_path: Path, acts: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumbnails, "EVERY", 0.05)
+    camera = Camera()
+    async with wall(tmp_path, camera, acts) as page:
+
+        def colour() -> str:
+            shot = page.thumbnails.of("s-0")
+            if shot is None or shot.image.isNull():
+                return ""
+            seen = shot.image.pixelColor(5, 5)
+            return "blue" if seen.blue() > seen.red() else "red"
+
+        await until(lambda: colour() == "red", "the first picture")
+        camera.broken["s-0"] = picture("blue")
+        await until(lambda: colour() == "blue", "the next picture")
 
 
 async def test_nobody_looks_nobody_asks(tmp_path: Path, acts: list[tuple[str, str]]) -> None:

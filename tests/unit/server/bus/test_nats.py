@@ -85,6 +85,32 @@ async def test_nobody_there_is_told_at_once(bus: Bus) -> None:
     assert caught.value.code == "no_responders"
 
 
+async def test_what_has_no_chance_fails_at_once(
+    bus: Bus, server: EmbeddedNats, publisher: nats.aio.client.Client
+) -> None:
+    """At once by the order of things and by turns of the loop, whatever a clock says: the machine may stop meanwhile."""
+    link = bus._link
+    assert link is not None
+    await publisher.subscribe("maestra.stream.request.s1")
+    await publisher.flush()
+    nobody = bus.request("maestra.stream.request.nobody", b"?", 30)
+    under_way = bus.request("maestra.stream.request.s1", b"?", 30)
+    await link.settled()
+    assert nobody.done(), "the server says that nobody is there before it answers a later ping"
+    assert getattr(nobody.exception(), "code", "") == "no_responders"
+    assert not under_way.done()
+    assert server.pid is not None
+    psutil.Process(server.pid).send_signal(signal.SIGKILL)
+    async with asyncio.timeout(10):
+        await asyncio.wait([link.closed])
+    for _ in range(3):
+        await asyncio.sleep(0)
+    away = bus.request("maestra.stream.request.s1", b"?", 30)
+    assert under_way.done()
+    assert away.done()
+    assert [getattr(one.exception(), "code", "") for one in (under_way, away)] == ["bus_away"] * 2
+
+
 async def test_silence_is_told_at_the_time_out(bus: Bus, publisher: nats.aio.client.Client) -> None:
     await publisher.subscribe("maestra.stream.request.s1")
     await publisher.flush()
