@@ -35,6 +35,7 @@ MARKER = "CALLBOARD_SESSION"
 READY_WITHIN = 30.0
 LOOK_EVERY = 0.02
 SWEEPS = 20
+"""Looks of one sweep."""
 OOM_COUNTS_FOR = 5.0
 """Seconds in which a program that was killed after the kernel wanted memory back was killed for that."""
 LAST_WAIT = 5.0

@@ -1,7 +1,7 @@
 """The console feed as a client sees it: connect, decode, watch its age and its numbers, reconnect.
 
-Called by ``app/ui`` (its store is fed from ``on_message``) and by the one-line verbs through ``snapshot.py``. Serves
-As ARCHITECTURE.md says: a gap, a silence or a broken connection leads to a new snapshot, never to a silent hole. No Qt.
+Called by ``app/ui`` (its store is fed from ``on_message``) and by the one-line verbs through ``snapshot.py``. As
+ARCHITECTURE.md says, a gap, a silence or a broken connection leads to a new snapshot, never to a silent hole. No Qt.
 
 * Messages reach ``on_message`` in order and without a gap; a diff that does not follow is not handed on.
 * ``on_link`` gets a ``Link`` at each change; only ``live`` means that what is shown is true now.

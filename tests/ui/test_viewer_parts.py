@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -24,6 +25,7 @@ from app.ui.viewer.attempts import DELAYS, MOST, STEADY, Attempts, End
 from app.ui.viewer.bar import CHORDS, HERE, NAME_ROOM, REMOTE, Banner, LoginRow, ViewerBar
 from app.ui.viewer.clipboard import MOST as LONGEST
 from app.ui.viewer.clipboard import ClipboardBridge
+from app.ui.viewer.desk import ViewerDesk
 from app.ui.viewer.traffic import ViewerTraffic
 from app.ui.viewer.verbs import viewer_verbs
 from tests.ui.desk import Desk
@@ -291,10 +293,32 @@ def test_the_page_loads_nothing_from_anywhere_else() -> None:
     files.close()
 
 
-def test_the_engine_is_not_loaded_with_the_window() -> None:
+async def test_a_viewer_that_does_not_close_keeps_no_other_open() -> None:
+    closed: list[str] = []
+
+    class Window:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def dismantle(self) -> None:
+            if self.name == "broken":
+                raise RuntimeError("no")
+            closed.append(self.name)
+
+    desk = ViewerDesk(cast(Any, None))
+    desk.windows = {(name, "view"): cast(Any, Window(name)) for name in ("one", "broken", "two")}
+    await desk.close()
+    assert closed == ["one", "two"]
+    assert desk.windows == {}
+
+
+HEAVY = ("PySide6.QtWebEngineCore", "structlog", "httpx", "websockets", "numpy", "pyqtgraph", "keyring")
+
+
+def test_what_is_heavy_is_not_loaded_with_the_window() -> None:
     code = (
         "import sys, app.ui.main, app.ui.console, app.ui.viewer.verbs, app.ui.viewer.desk\n"
-        "print([name for name in sys.modules if name.startswith('PySide6.QtWeb')])"
+        f"print([name for name in sys.modules if name in {HEAVY} or name.startswith('PySide6.QtWeb')])"
     )
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=ROOT

@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.contract import ViewerMode
-from app.logs import get_logger
 from app.ui.viewer.engine import load
 from app.ui.viewer.window import ViewerWindow
 
 if TYPE_CHECKING:
     from app.ui.context import Context
     from app.ui.viewer.web import Engine
-
-
-log = get_logger("viewer")
 
 
 class ViewerDesk:
@@ -77,10 +73,12 @@ class ViewerDesk:
 
     async def close(self) -> None:
         """Close every window, then the engine."""
+        from app.logs import get_logger  # not before the first paint
+
         ends = await asyncio.gather(*(window.dismantle() for window in self.windows.values()), return_exceptions=True)
         for end in ends:
             if isinstance(end, Exception):
-                log.error("a viewer does not close", error=repr(end))
+                get_logger("viewer").error("a viewer does not close", error=repr(end))
         self.windows.clear()
         engine, self._engine = self._engine, None
         if engine is not None:
