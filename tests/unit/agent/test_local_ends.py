@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +17,7 @@ from app.agent.cgroups import Hierarchy
 from app.agent.limits import SoftMeans
 from app.agent.local import LocalPlatform
 from app.agent.platform import AgentFailure
-from app.agent.session import MARKER, Session
+from app.agent.session import MARKER, SWEEPS, Session
 from tests.unit.agent.conftest import Local, start_data, until
 
 
@@ -142,6 +143,20 @@ async def test_what_is_begun_while_a_session_is_swept_ends_too(local: Local) -> 
     os.kill(session.pid, signal.SIGKILL)
     await until(lambda: begun_late)
     assert await asyncio.to_thread(begun_late[0].wait, 20) == -signal.SIGKILL
+
+
+async def test_a_sweep_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that go on beginning others do not hold their agent up: the next sweep takes what is left."""
+    session, killed = Session(tmp_path, cast(Any, None), "marker"), []
+
+    async def one_more() -> set[int]:
+        return {10_000_000 + len(killed)}  # no process has such a number
+
+    session._left = one_more  # type: ignore[method-assign]
+    monkeypatch.setattr(processes, "kill_all", killed.append)
+    async with asyncio.timeout(10):
+        assert await session.sweep() == SWEEPS
+    assert len(killed) == SWEEPS
 
 
 async def test_a_frozen_session_whose_supervisor_was_killed_leaves_nothing(local: Local, tmp_path: Path) -> None:
